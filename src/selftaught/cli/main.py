@@ -1,0 +1,70 @@
+"""`selftaught VERB ...`: finds the verb, imports its module alone, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from selftaught import console, errors, settings
+
+VERBS = {
+    "demo": "the whole paper in ten minutes: corpus, tokenizer, four sizes, zero-shot tasks, overlap, report",
+    "corpus": "links, pages or folders of text -> clean documents, split into train and held-out",
+    "tokenizer": "learn a byte-level BPE, encode, decode, look inside",
+    "pack": "documents -> token shards",
+    "train": "pre-train GPT-1 or GPT-2 of any size",
+    "generate": "continue a prompt",
+    "evaluate": "zero-shot tasks, beside the papers' numbers",
+    "overlap": "8-gram overlap of test text with training text",
+    "convert": "weights to and from Hugging Face's format",
+    "report": "one self-contained page of everything in a run folder",
+    "show": "look at any file or folder that selftaught wrote",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code (see `selftaught.errors`)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        console.line(overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        from selftaught import __version__
+
+        console.line(f"selftaught {__version__}")
+        return 0
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        if words[0] not in VERBS:
+            raise settings.unknown_name("verb", words[0], VERBS)
+        console.configure(json="--json" in words)
+        importlib.import_module(f"selftaught.cli.{words[0]}").run(words[1:])
+    except errors.SelftaughtError as problem:
+        console.error(problem)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        console.warn("stopped; the same command continues where this one ended")
+        return errors.INTERRUPTED
+    return 0
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(errors.TERMINATED)
+
+
+def overview() -> str:
+    """The text of `selftaught --help`."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {text}" for verb, text in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: selftaught VERB ...",
+            "",
+            *lines,
+            "",
+            "selftaught VERB --help tells the options of a verb. Start with: selftaught demo",
+        ]
+    )

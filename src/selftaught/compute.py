@@ -1,0 +1,148 @@
+"""The one place that asks the machine: device, number format, threads, ranks, memory, environment.
+
+Importing this module does not import torch; only the functions that need it do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from selftaught.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+PrecisionName = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where and how tensors are computed in this process."""
+
+    device: str
+    """`cpu`, `cuda:0`, `mps`."""
+    precision: Literal["float32", "bfloat16"]
+    """Format of matrix products; weights, losses and statistics stay float32."""
+    threads: int
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The torch dtype of matrix products."""
+        import torch
+
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+
+def environment(name: str, default: str = "") -> str:
+    """Read one environment variable."""
+    return os.environ.get(name, default)
+
+
+def rank() -> int:
+    """Rank of this process as torchrun sets it; 0 without torchrun."""
+    return int(environment("RANK", "0"))
+
+
+def world_size() -> int:
+    """Number of processes as torchrun sets it; 1 without torchrun."""
+    return int(environment("WORLD_SIZE", "1"))
+
+
+def machine(device: DeviceName = "auto", precision: PrecisionName = "auto") -> Machine:
+    """Choose the device and the number format.
+
+    `auto` takes CUDA, then Apple's MPS, then the CPU; and bfloat16 where its products run in hardware.
+    Raises UsageError for a device that this machine lacks.
+    """
+    import torch
+
+    local_rank = int(environment("LOCAL_RANK", "0"))
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    name = next(kind for kind, there in found.items() if there) if device == "auto" else device
+    if not found[name]:
+        available = ", ".join(kind for kind, there in found.items() if there)
+        raise UsageError(f"no {name} device on this machine", expected=available, hint="Type: --device auto")
+    return Machine(
+        device=f"cuda:{local_rank}" if name == "cuda" else name,
+        precision=_fastest_precision(name) if precision == "auto" else precision,
+        threads=torch.get_num_threads(),
+        rank=rank(),
+        local_rank=local_rank,
+        world_size=world_size(),
+    )
+
+
+def _fastest_precision(device: str) -> Literal["float32", "bfloat16"]:
+    import torch
+
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if device == "cpu":
+        flags = torch.cpu.get_capabilities()
+        return "bfloat16" if flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("arm_bf16") else "float32"
+    return "float32"
+
+
+def seed_of(*parts: object) -> int:
+    """Derive a 63-bit seed from any parts: equal parts, equal seed, on every machine and Python."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def generator(*parts: object, device: str = "cpu") -> torch.Generator:
+    """Return a torch generator seeded by `seed_of(*parts)`."""
+    import torch
+
+    return torch.Generator(device=device).manual_seed(seed_of(*parts))
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def usable_cores() -> int:
+    """Number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on, without importing any of it."""
+    names = ("selftaught", "torch", "numpy", "safetensors")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def description() -> dict[str, str | int]:
+    """What kind of machine this is, for the record of a run."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor_name(),
+        "cores": usable_cores(),
+        "world_size": world_size(),
+    }
+
+
+def _processor_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    except OSError:
+        return platform.processor() or "unknown"
