@@ -101,7 +101,7 @@ def write_jsonl(path: Path, rows: Iterator[Any] | list[Any]) -> int:
 def _compressed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
     if path.suffix == ".gz":
         with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as stream:
-            yield stream
+            yield stream  # type: ignore[misc]  # a GzipFile is a binary stream in all but its declared type
     elif path.suffix == ".zst":
         import zstandard
 
@@ -155,7 +155,7 @@ def reading(path: Path) -> Iterator[IO[bytes]]:
 
 def _decompressed(raw: IO[bytes], path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
-        return gzip.GzipFile(fileobj=raw, mode="rb")
+        return gzip.GzipFile(fileobj=raw, mode="rb")  # type: ignore[return-value]  # as above
     if path.suffix == ".bz2":
         return bz2.BZ2File(raw, "rb")
     if path.suffix == ".xz":
