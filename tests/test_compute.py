@@ -1,0 +1,42 @@
+"""Compute: the choice of machine, and seeds that are the same everywhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from selftaught import compute
+from selftaught.errors import UsageError
+
+
+def test_seeds_depend_on_every_part_and_on_nothing_else() -> None:
+    assert compute.seed_of("batches", 1) == 1910120101082384916
+    assert len({compute.seed_of("a", 1), compute.seed_of("a", 2), compute.seed_of("b", 1), compute.seed_of("a1")}) == 4
+    assert 0 <= compute.seed_of() < 2**63
+
+
+def test_a_generator_repeats_itself() -> None:
+    import torch
+
+    first = torch.rand(5, generator=compute.generator("x", 1))
+    assert torch.equal(first, torch.rand(5, generator=compute.generator("x", 1)))
+
+
+def test_a_device_that_is_not_there_names_those_that_are() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(UsageError, match="no cuda device"):
+        compute.machine("cuda")
+
+
+def test_ranks_come_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (compute.rank(), compute.world_size()) == (0, 1)
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    found = compute.machine("cpu", "float32")
+    assert (found.rank, found.world_size, found.precision) == (3, 4, "float32")
+
+
+def test_peak_memory_is_plausible() -> None:
+    assert 10**7 < compute.peak_memory_bytes() < 10**12

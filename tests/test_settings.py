@@ -1,0 +1,127 @@
+"""Settings: where a value comes from, and what happens to names and types that are wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftaught import settings
+from selftaught.errors import InputError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    layers: int = 2
+    """How many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    shape: Shape = field(default_factory=Shape)
+    peak_rate: float = 3e-4
+    """Rate."""
+    shuffle: bool = True
+    """Whether."""
+    log_every: int = field(default=10, metadata={"changeable": True})
+    """Often."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(settings.Verb):
+    """Test verb."""
+
+    recipe: str = "small"
+    settings: Plan = field(default_factory=Plan)
+
+
+RECIPES = {"small": Plan(), "large": Plan(shape=Shape(layers=12), peak_rate=1e-4)}
+
+
+def resolve(*argv: str) -> settings.Resolved[Command]:
+    return settings.resolve(Command, argv, prog="selftaught test", recipes=RECIPES)
+
+
+def test_each_source_wins_over_the_one_before(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text("peak_rate = 2e-4\n[shape]\nlayers = 5\n")
+    resolved = resolve("--recipe", "large", "--plan", str(plan), "--layers", "7", "--no-shuffle")
+    assert resolved.command.settings == Plan(shape=Shape(layers=7), peak_rate=2e-4, shuffle=False)
+    assert resolved.sources == {
+        "shape.layers": "flag",
+        "peak_rate": f"plan {plan}",
+        "shuffle": "flag",
+        "log_every": "default",
+    }
+
+
+def test_recipe_is_named_for_the_values_that_it_changes() -> None:
+    resolved = resolve("--recipe", "large")
+    assert resolved.command.settings == RECIPES["large"]
+    assert resolved.sources["peak_rate"] == "recipe large"
+    assert resolved.sources["shuffle"] == "default"
+
+
+def test_a_flag_that_repeats_the_default_is_still_a_flag() -> None:
+    assert resolve("--peak-rate=3e-4").sources["peak_rate"] == "flag"
+    assert resolve("--peak_rate", "3e-4").sources["peak_rate"] == "flag"
+
+
+def test_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="Did you mean large"):
+        resolve("--recipe", "larg")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("peak_rat = 1\n", UsageError, "Did you mean peak_rate"),
+        ("[shape]\nlayer = 1\n", UsageError, "Did you mean shape.layers"),
+        ('peak_rate = "fast"\n', UsageError, "wrong type"),
+        ("[shape]\nlayers = 1.5\n", UsageError, "wrong type"),
+        ("peak_rate 3\n", InputError, "not TOML"),
+    ],
+)
+def test_wrong_plan_files_say_what_is_wrong(tmp_path: Path, text: str, error: type[Exception], words: str) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(text)
+    with pytest.raises(error, match=words):
+        resolve("--plan", str(plan))
+
+
+def test_missing_plan_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read the plan"):
+        resolve("--plan", str(tmp_path / "none.json"))
+
+
+def test_unknown_flag_ends_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        resolve("--peak-rat", "3")
+    assert stop.value.code == 2
+    assert "--peak-rate" in capsys.readouterr().err
+
+
+@given(
+    st.builds(
+        Plan, shape=st.builds(Shape, layers=st.integers(1, 99)), peak_rate=st.floats(1e-9, 1), shuffle=st.booleans()
+    )
+)
+def test_a_written_plan_reads_back_the_same(plan: Plan) -> None:
+    import tempfile
+
+    import msgspec
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plan.json"
+        path.write_bytes(msgspec.json.encode(settings.as_document(plan)))
+        assert resolve("--plan", str(path)).command.settings == plan
+
+
+def test_changeable_settings_and_differences() -> None:
+    assert settings.changeable(Plan) == {"log_every"}
+    old = settings.as_document(Plan())
+    new = settings.as_document(Plan(shape=Shape(layers=3)))
+    assert settings.difference(old, new) == ["shape.layers: 2 -> 3"]

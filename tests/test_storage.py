@@ -1,0 +1,213 @@
+"""Storage: nothing half-written, damaged files noticed, run folders that know whose they are."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import lzma
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selftaught import storage
+from selftaught.errors import DamagedFileError, InputError, MismatchError, OutputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    rate: float = 1.0
+    often: int = field(default=1, metadata={"changeable": True})
+
+
+def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    storage.write_text(path, "old")
+    with pytest.raises(RuntimeError), storage.writing(path) as stream:
+        stream.write(b"half of the new")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="Free some space"), storage.writing(tmp_path / "a") as stream:
+        stream.write(b"x")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_really_full() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, a device that is always full (Linux)")
+    with pytest.raises(OutputError, match="Free some space"):
+        storage.append_line(Path("/dev/full"), b"row")
+
+
+def test_space_is_checked_beforehand(tmp_path: Path) -> None:
+    storage.require_space(tmp_path / "not" / "there" / "yet", 1)
+    with pytest.raises(OutputError, match="not enough space"):
+        storage.require_space(tmp_path, 10**18)
+
+
+@given(st.binary(max_size=5000), st.sampled_from(["", ".gz", ".zst"]))
+def test_rows_read_back_whatever_the_compression(data: bytes, suffix: str) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"rows.jsonl{suffix}"
+        assert storage.write_jsonl(path, [{"data": data.hex()}, {"data": ""}]) == 2
+        with storage.reading(path) as stream:
+            assert stream.read().splitlines()[0].decode() == '{"data":"' + data.hex() + '"}'
+
+
+def test_same_rows_same_compressed_bytes(tmp_path: Path) -> None:
+    for name in ("a.jsonl.gz", "b.jsonl.gz"):
+        storage.write_jsonl(tmp_path / name, [{"x": 1}])
+    assert (tmp_path / "a.jsonl.gz").read_bytes() == (tmp_path / "b.jsonl.gz").read_bytes()
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress)])
+def test_cut_short_archives_are_input_errors(tmp_path: Path, suffix: str, pack: Any) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(pack(os.urandom(1000))[:-200])
+    with pytest.raises(InputError, match=r"cut short|cannot read"), storage.reading(path) as stream:
+        stream.read()
+
+
+def test_reading_json_of_the_wrong_kind(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"rate": "fast"}')
+    with pytest.raises(DamagedFileError, match=r"a\.json"):
+        storage.read_json(path, Plan)
+    with pytest.raises(InputError, match="No such file"):
+        storage.read_json(tmp_path / "b.json", Plan)
+
+
+def test_a_log_whose_last_line_was_cut(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    storage.append_line(path, b'{"rate":2.0}')
+    with open(path, "ab") as stream:
+        stream.write(b'{"rate":3')
+    assert storage.read_lines(path, Plan) == [Plan(rate=2.0)]
+
+
+def test_hash_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    first = storage.sha256(tmp_path)
+    (tmp_path / "a").write_text("2")
+    second = storage.sha256(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert len({first, second, storage.sha256(tmp_path)}) == 3
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    with storage.run(tmp_path / "r", verb="test", plan=Plan()) as run:
+        assert not run.finished
+        storage.write_text(run.path("result"), "x")
+        run.declare("result")
+    with storage.run(tmp_path / "r", verb="test", plan=Plan(often=5)) as run:
+        assert run.finished
+    record = storage.read_json(tmp_path / "r" / storage.RUN_FILE, storage.Record)
+    assert (record.status, record.exit_code) == ("finished", 0)
+    assert record.outputs == {"result": storage.sha256(tmp_path / "r" / "result")}
+
+
+def test_a_finished_run_whose_result_was_altered_runs_again(tmp_path: Path) -> None:
+    for content in ("x", "tampered"):
+        with storage.run(tmp_path / "r", verb="test", plan=Plan()) as run:
+            assert not run.finished
+            storage.write_text(run.path("result"), "x")
+            run.declare("result")
+        (tmp_path / "r" / "result").write_text(content + "y")
+
+
+def test_another_plan_input_or_verb_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_text("one")
+    with storage.run(tmp_path / "r", verb="test", plan=Plan(), inputs={"text": source}):
+        pass
+    with (
+        pytest.raises(MismatchError, match=r"rate: 1\.0 -> 2\.0"),
+        storage.run(tmp_path / "r", verb="test", plan=Plan(rate=2.0)),
+    ):
+        pass
+    source.write_text("two")
+    with (
+        pytest.raises(MismatchError, match="input text"),
+        storage.run(tmp_path / "r", verb="test", plan=Plan(), inputs={"text": source}),
+    ):
+        pass
+    with pytest.raises(OutputError, match="another verb"), storage.run(tmp_path / "r", verb="other", plan=Plan()):
+        pass
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match="not a run"), storage.run(tmp_path, verb="test", plan=Plan()):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="got a file"), storage.run(tmp_path / "file", verb="test", plan=Plan()):
+        pass
+
+
+def test_a_finished_run_is_recognised_by_its_results(tmp_path: Path) -> None:
+    for name, content in (("a", "x"), ("b", "x"), ("c", "y")):
+        with storage.run(tmp_path / name, verb="test", plan=Plan()) as run:
+            storage.write_text(run.path("result"), content)
+            run.declare("result")
+    assert storage.identity(tmp_path / "a") == storage.identity(tmp_path / "b") != storage.identity(tmp_path / "c")
+
+
+def test_failed_and_interrupted_runs_say_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError), storage.run(tmp_path / "r", verb="test", plan=Plan()):
+        raise InputError("no text")
+    assert storage.read_json(tmp_path / "r" / storage.RUN_FILE, storage.Record).exit_code == 3
+    with pytest.raises(KeyboardInterrupt), storage.run(tmp_path / "r", verb="test", plan=Plan()) as run:
+        assert run.resumed
+        raise KeyboardInterrupt
+    record = storage.read_json(tmp_path / "r" / storage.RUN_FILE, storage.Record)
+    assert (record.status, record.exit_code) == ("interrupted", 130)
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from dataclasses import dataclass
+from selftaught import storage
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    rate: float = 1.0
+with storage.run(Path(sys.argv[1]), verb="test", plan=Plan()) as run, storage.writing(run.path("result")) as stream:
+    stream.write(b"half"); stream.flush()
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_kill_9_while_writing_leaves_nothing_and_the_folder_free(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"writing\n"
+        with pytest.raises(OutputError, match="in use"), storage.run(folder, verb="test", plan=Plan()):
+            pass
+        process.send_signal(signal.SIGKILL)
+    time.sleep(0.01)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Same:
+        rate: float = 1.0
+
+    with storage.run(folder, verb="test", plan=Same()) as run:
+        assert run.resumed
+        assert not run.path("result").exists()
+        assert not list(folder.glob(f".*{storage.TEMPORARY}"))
