@@ -11,6 +11,7 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -47,6 +48,11 @@ class Machine:
 def environment(name: str, default: str = "") -> str:
     """Read one environment variable."""
     return os.environ.get(name, default)
+
+
+def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
+    """The environment of this process with some variables set, for a process that it starts."""
+    return {**os.environ, **changes}
 
 
 def rank() -> int:

@@ -37,6 +37,11 @@ def _screen() -> Console:
     return _state["screen"]
 
 
+def is_json() -> bool:
+    """Whether standard output is kept for one JSON document."""
+    return _screen().stderr
+
+
 def line(text: str = "", *, style: str = "") -> None:
     """Write one line of plain text."""
     _screen().print(Text(text, style=style))

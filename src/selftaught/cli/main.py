@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
 
-from selftaught import console, errors, settings
+from selftaught import compute, console, errors, settings
+
+LEASH = "SELFTAUGHT_LEASH"
+"""Environment variable with the number of a pipe whose other end the starting process holds (see `hold_leash`)."""
 
 VERBS = {
     "demo": "the whole paper in ten minutes: corpus, tokenizer, four sizes, zero-shot tasks, overlap, report",
@@ -37,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.line(f"selftaught {__version__}")
         return 0
     signal.signal(signal.SIGTERM, _terminate)
+    hold_leash()
     try:
         if words[0] not in VERBS:
             raise settings.unknown_name("verb", words[0], VERBS)
@@ -53,6 +59,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(errors.TERMINATED)
+
+
+def hold_leash() -> None:
+    """End this process when the one that started it is gone, even by kill -9, so that no verb of a demo runs on alone.
+
+    The starter passes the reading end of a pipe and keeps the writing end: when it dies, reading returns.
+    """
+    descriptor = compute.environment(LEASH)
+    if not descriptor:
+        return
+
+    def wait() -> None:
+        os.read(int(descriptor), 1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True, name="leash").start()
 
 
 def overview() -> str:
