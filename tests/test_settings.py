@@ -120,6 +120,13 @@ def test_a_written_plan_reads_back_the_same(plan: Plan) -> None:
         assert resolve("--plan", str(path)).command.settings == plan
 
 
+def test_flags_written_from_settings_give_the_settings_back() -> None:
+    plan = Plan(shape=Shape(layers=4), peak_rate=1.25e-3, shuffle=False)
+    words = settings.as_flags(plan, Plan())
+    assert words == ["--layers", "4", "--peak-rate", "0.00125", "--no-shuffle"]
+    assert resolve(*words).command.settings == plan
+
+
 def test_changeable_settings_and_differences() -> None:
     assert settings.changeable(Plan) == {"log_every"}
     old = settings.as_document(Plan())

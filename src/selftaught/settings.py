@@ -117,6 +117,21 @@ def as_document(settings: Any) -> dict[str, Any]:
     return document
 
 
+def as_flags(settings: Any, base: Any) -> list[str]:
+    """Return the flags that turn the settings `base` into `settings`, as a person would type them."""
+    before = dict(_leaves(base))
+    words: list[str] = []
+    for dotted, value in _leaves(settings):
+        if value == before[dotted]:
+            continue
+        name = dotted.rsplit(".", 1)[-1].replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            words += [f"--{name}", str(value)]
+    return words
+
+
 def changeable(kind: type[Any], prefix: str = "") -> frozenset[str]:
     """Dotted names of the settings whose field says `metadata={"changeable": True}`: a resumed run may alter them."""
     names: set[str] = set()
