@@ -1,0 +1,136 @@
+"""Documents, drops and the funnel: the rows of a corpus folder, and how they are read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from selftaught import console, storage
+from selftaught.errors import InputError
+
+FUNNEL_FILE, DROPS_FILE = "funnel.json", "drops.jsonl.zst"
+SPLITS = ("train", "heldout")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One text with where it came from; karma and the rest stay with it for ever."""
+
+    id: str
+    text: str
+    url: str = ""
+    """What the split is decided by: the page's address, or file#row of local text."""
+    source: str = ""
+    """The subreddit, or the local file."""
+    title: str = ""
+    karma: int | None = None
+    date: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drop:
+    """Something that did not become a document, and why."""
+
+    id: str
+    url: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunnelRow:
+    """How many entered a stage (`reason` empty), left it (`kept`), or were dropped for a reason."""
+
+    stage: str
+    reason: str
+    count: int
+
+
+@dataclass
+class Funnel:
+    """Counts what happens to rows on their way through the stages."""
+
+    drops: list[Drop] = field(default_factory=list)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def enter(self, stage: str, count: int = 1) -> None:
+        """Count rows that enter a stage."""
+        self.counts[stage, ""] += count
+
+    def keep(self, stage: str, count: int = 1) -> None:
+        """Count rows that leave a stage."""
+        self.counts[stage, "kept"] += count
+
+    def drop(self, stage: str, reason: str, *, id: str, url: str) -> None:  # noqa: A002 - the row's own field name
+        """Count and keep one dropped row."""
+        self.counts[stage, reason] += 1
+        self.drops.append(Drop(id=id, url=url, stage=stage, reason=reason))
+
+    def rows(self) -> list[FunnelRow]:
+        """The funnel, stage after stage: entered, dropped by reason, kept."""
+        stages = list(dict.fromkeys(stage for stage, _ in self.counts))
+
+        def order(item: tuple[tuple[str, str], int]) -> tuple[int, int, int]:
+            (stage, reason), count = item
+            return stages.index(stage), {"": 0, "kept": 2}.get(reason, 1), -count
+
+        return [
+            FunnelRow(stage=stage, reason=reason, count=count)
+            for (stage, reason), count in sorted(self.counts.items(), key=order)
+        ]
+
+
+def show_funnel(rows: Iterable[FunnelRow]) -> None:
+    """Print the funnel as a table."""
+    named = {"": "came in", "kept": "kept"}
+    table = [(row.stage if row.reason == "" else "", named.get(row.reason, f"- {row.reason}"), row.count) for row in rows]
+    console.table(["stage", "", "count"], table)
+
+
+def read_funnel(folder: Path) -> list[FunnelRow]:
+    """The funnel of a corpus folder."""
+    return storage.read_json(folder / FUNNEL_FILE, list[FunnelRow])
+
+
+def split_file(folder: Path, split: str) -> Path:
+    """Where one side of the split lies."""
+    return folder / f"{split}.jsonl.zst"
+
+
+def read(path: str | Path, split: str = "train") -> Iterator[Document]:
+    """The documents of a corpus folder's side, or of one .jsonl file (also .gz, .zst), one at a time.
+
+    Raises InputError if there are none at that place, with file and line if a row is not a document.
+    """
+    path = Path(path)
+    return read_rows(split_file(path, split) if _is_corpus(path) else path, Document)
+
+
+def read_rows(path: Path, kind: type[T]) -> Iterator[T]:
+    """Rows of a JSON-lines file, checked against a dataclass."""
+    with storage.reading(path) as stream:
+        for line in stream:
+            if line.strip():
+                yield storage.decode_json(line, kind, path)
+
+
+def count(path: str | Path, split: str = "train") -> int:
+    """How many documents `read` yields."""
+    path = Path(path)
+    if _is_corpus(path) and (path / FUNNEL_FILE).is_file():
+        return sum(row.count for row in read_funnel(path) if (row.stage, row.reason) == ("split", split))
+    return sum(1 for _ in read(path, split))
+
+
+def _is_corpus(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    if not split_file(path, "train").is_file():
+        raise InputError(
+            f"{path} is not a corpus folder", expected="train.jsonl.zst", hint="selftaught corpus local TEXT --out DIR"
+        )
+    return True

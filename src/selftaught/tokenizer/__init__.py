@@ -1,0 +1,1 @@
+"""Text <-> token ids: GPT-2's byte-level BPE, read, learned and written."""

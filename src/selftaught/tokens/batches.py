@@ -1,0 +1,51 @@
+"""Batches: batch k is a pure function of the shards, a seed and k, so that resuming or more processes change nothing."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from selftaught import compute
+from selftaught.errors import InputError
+from selftaught.tokens.shards import Shards
+
+
+class Batches:
+    """Windows of `context` tokens in an order shuffled anew each epoch.
+
+    Every window starts at a multiple of `context` plus an offset drawn for the epoch; each epoch shows every window once, and
+    a batch may span two epochs.
+    """
+
+    def __init__(self, shards: Shards, *, seed: int, batch_size: int, context: int) -> None:
+        self.windows = (shards.tokens - 1 - (context - 1)) // context
+        if self.windows < 1:
+            raise InputError(
+                f"{shards.folder} has too few {shards.split} tokens",
+                expected=f"at least {2 * context} for a context of {context}",
+                got=str(shards.tokens),
+            )
+        self._shards, self._seed, self.batch_size, self.context = shards, seed, batch_size, context
+        self._epoch = lru_cache(maxsize=2)(self._epoch_starts)
+
+    def __getitem__(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Batch k: ids_BT and the same moved on by one token, targets_BT (int64)."""
+        return self.rows(k, 0, self.batch_size)
+
+    def rows(self, k: int, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows first to first + count - 1 of batch k."""
+        wanted = range(k * self.batch_size + first, k * self.batch_size + first + count)
+        both = torch.from_numpy(np.stack([self._window(number) for number in wanted]))
+        return both[:, :-1], both[:, 1:]
+
+    def _window(self, number: int) -> np.ndarray[Any, Any]:
+        epoch, place = divmod(number, self.windows)
+        return self._shards.slice(int(self._epoch(epoch)[place]), self.context + 1)
+
+    def _epoch_starts(self, epoch: int) -> np.ndarray[Any, Any]:
+        draw = np.random.default_rng(compute.seed_of("batches", self._seed, epoch))
+        offset = draw.integers(self.context)
+        return draw.permutation(self.windows).astype(np.int64) * self.context + offset
