@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import multiprocessing
+import multiprocessing.connection
 import os
 import platform
 import resource
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -53,6 +56,19 @@ def environment(name: str, default: str = "") -> str:
 def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
     """The environment of this process with some variables set, for a process that it starts."""
     return {**os.environ, **changes}
+
+
+def follow_parent() -> None:
+    """End this worker process when the one that started it is gone, even by kill -9, instead of waiting for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="follow-parent").start()
 
 
 def rank() -> int:

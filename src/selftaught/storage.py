@@ -20,7 +20,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -87,12 +88,23 @@ def write_json(path: Path, document: Any) -> None:
     write_bytes(path, msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=1) + b"\n")
 
 
-def write_jsonl(path: Path, rows: Iterator[Any] | list[Any]) -> int:
-    """Write one JSON document a line, atomically; compressed if the name ends in .gz or .zst. Returns the number of rows."""
-    count = 0
+@contextmanager
+def writing_rows(path: Path) -> Iterator[Callable[[Any], None]]:
+    """Open a JSON-lines file, atomic as `writing`, compressed if the name ends in .gz or .zst; gives a function that adds a row."""
     with writing(path) as raw, _compressed(raw, path) as stream:
-        for row in rows:
+
+        def add(row: Any) -> None:
             stream.write(msgspec.json.encode(row) + b"\n")
+
+        yield add
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
+    """Write one JSON document a line (see `writing_rows`). Returns the number of rows."""
+    count = 0
+    with writing_rows(path) as add:
+        for row in rows:
+            add(row)
             count += 1
     return count
 
@@ -149,8 +161,17 @@ def reading(path: Path) -> Iterator[IO[bytes]]:
             yield stream
     except OSError as problem:
         raise input_error(path, problem) from problem
-    except (EOFError, lzma.LZMAError) as problem:
+    except (EOFError, lzma.LZMAError, *_damage(path)) as problem:
         raise InputError(f"{path} is cut short or not {path.suffix}", got=str(problem)) from problem
+
+
+def _damage(path: Path) -> tuple[type[Exception], ...]:
+    """What else a decompressor raises for a damaged file."""
+    if path.suffix != ".zst":
+        return (zlib.error,)
+    import zstandard
+
+    return (zstandard.ZstdError,)
 
 
 def _decompressed(raw: IO[bytes], path: Path) -> IO[bytes]:

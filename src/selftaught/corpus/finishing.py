@@ -7,8 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from selftaught import console, storage
 from selftaught.corpus import documents
 from selftaught.corpus.cleaning import CleaningSettings, reason_to_drop
@@ -36,17 +34,17 @@ def finish(rows: Iterable[Document], out: Path, funnel: Funnel, rules: Finishing
     """
     seen = Deduplicator(rules.near_duplicate)
     with ExitStack() as stack, console.progress("cleaning", unit="documents") as bar:
-        streams = {
-            split: stack.enter_context(storage.writing(documents.split_file(out, split))) for split in documents.SPLITS
+        adders = {
+            split: stack.enter_context(storage.writing_rows(documents.split_file(out, split))) for split in documents.SPLITS
         }
         for row in rows:
             bar.advance()
             if _passes(row, funnel, rules, seen):
                 split = side(row.url, rules.heldout)
-                streams[split].write(msgspec.json.encode(row) + b"\n")
+                adders[split](row)
                 funnel.counts["split", split] += 1
         _require_both_sides(funnel, rules)
-    storage.write_jsonl(out / documents.DROPS_FILE, list(funnel.drops))
+    storage.write_jsonl(out / documents.DROPS_FILE, funnel.drops)
     storage.write_json(out / documents.FUNNEL_FILE, funnel.rows())
     return funnel.rows()
 

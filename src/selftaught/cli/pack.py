@@ -1,0 +1,61 @@
+"""`selftaught pack`: a corpus as token shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from selftaught import console, settings, storage
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackSettings:
+    """How shards are cut."""
+
+    shard_tokens: int = 1 << 27
+    """Tokens in a shard file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack(settings.Verb):
+    """Encode both sides of a corpus into memory-mapped token shards, each document preceded by <|endoftext|>."""
+
+    corpus: Positional[Path]
+    """A corpus folder."""
+    tokenizer: Path
+    """Folder with encoder.json and vocab.bpe (or vocab.json and merges.txt)."""
+    out: Path
+    """Folder of the shards."""
+    settings: PackSettings = field(default_factory=PackSettings)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Pack the corpus that `argv` names."""
+    resolved = settings.resolve(Pack, argv, prog="selftaught pack")
+    command = resolved.command
+    from selftaught.tokenizer.tokenizer import Tokenizer
+    from selftaught.tokens import packing, shards
+
+    with storage.run(
+        command.out,
+        verb="pack",
+        plan=command.settings,
+        sources=resolved.sources,
+        inputs={"corpus": command.corpus, "tokenizer": command.tokenizer},
+    ) as opened:
+        if opened.finished:
+            console.line(f"{command.out} is finished")
+        else:
+            tokenizer = Tokenizer.load(command.tokenizer)
+            packing.pack(command.corpus, tokenizer, command.out, shard_tokens=command.settings.shard_tokens)
+            opened.declare(shards.INDEX_FILE)
+    index = shards.read_index(command.out)
+    if command.json:
+        console.result(settings.as_document(index))
+    console.table(
+        ["", "documents", "tokens", "bytes per token"],
+        [(name, side.documents, f"{side.tokens:,}", f"{side.bytes / side.tokens:.2f}") for name, side in index.splits.items()],
+    )
