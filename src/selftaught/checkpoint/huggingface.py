@@ -1,210 +1,131 @@
-"""Hugging Face's folders of GPT-2, both ways: config.json, model.safetensors, vocab.json and merges.txt.
-
-Their linear layers hold the transpose of ours (inputs first); everything else is renamed only, so that a round trip
-returns the same bits.
-"""
+"""Hugging Face's GPT-2 format, both ways: config.json + model.safetensors with their names, matrices transposed (Conv1D)."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import msgspec
+import torch
 
 from selftaught import storage
-from selftaught.checkpoint import native
-from selftaught.errors import DamagedFileError, InputError
+from selftaught.checkpoint.native import read_tensors
+from selftaught.errors import InputError, MismatchError
 from selftaught.model.shape import ModelShape
+from selftaught.model.transformer import Transformer
+from selftaught.tokenizer.alphabet import written
+from selftaught.tokenizer.files import END_OF_TEXT
 from selftaught.tokenizer.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    import torch
-
-    from selftaught.model.transformer import Transformer
-
-CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE = "config.json", "model.safetensors", "model.safetensors.index.json"
-
-_OUTSIDE = {"tokens": "wte", "positions": "wpe", "final_norm": "ln_f"}
-_INSIDE = {
+CONFIG_FILE = "config.json"
+_OUTER = {"tokens": "wte", "positions": "wpe", "norm": "ln_f"}
+_INNER = {
     "attention_norm": "ln_1",
-    "attention.joined": "attn.c_attn",
-    "attention.out": "attn.c_proj",
-    "feed_forward_norm": "ln_2",
-    "feed_forward.wide": "mlp.c_fc",
-    "feed_forward.narrow": "mlp.c_proj",
+    "attention.query_key_value": "attn.c_attn",
+    "attention.output": "attn.c_proj",
+    "feed_norm": "ln_2",
+    "feed.inner": "mlp.c_fc",
+    "feed.outer": "mlp.c_proj",
 }
-_TRANSPOSED = re.compile(r"\.(attention|feed_forward)\.\w+\.weight$")
-_PREFIX = "transformer."
-_NOT_WEIGHTS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)$|^lm_head\.weight$")
-"""Causal masks that old files carry, and the tied head."""
+_TRANSPOSED = frozenset(("attention.query_key_value", "attention.output", "feed.inner", "feed.outer"))
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of config.json that fixes the network; names and defaults are Hugging Face's."""
-
-    model_type: str = ""
-    n_layer: int = 12
-    n_head: int = 12
-    n_embd: int = 768
-    n_positions: int = 1024
-    n_inner: int | None = None
-    vocab_size: int = 50257
-    activation_function: str = "gelu_new"
-    layer_norm_epsilon: float = 1e-5
-    resid_pdrop: float = 0.1
-    scale_attn_weights: bool = True
-    scale_attn_by_inverse_layer_idx: bool = False
-    tie_word_embeddings: bool = True
+def _names(shape: ModelShape) -> dict[str, tuple[str, bool]]:
+    """Our name of each tensor -> their name, and whether it is transposed."""
+    names = {}
+    for ours, theirs in _OUTER.items():
+        for kind in ("weight", "bias") if ours == "norm" else ("weight",):
+            names[f"{ours}.{kind}"] = (f"transformer.{theirs}.{kind}", False)
+    for layer in range(shape.layers):
+        for ours, theirs in _INNER.items():
+            for kind in ("weight", "bias"):
+                turned = kind == "weight" and ours in _TRANSPOSED
+                names[f"blocks.{layer}.{ours}.{kind}"] = (f"transformer.h.{layer}.{theirs}.{kind}", turned)
+    return names
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder holds a config.json and weights as Hugging Face names them."""
-    return (folder / CONFIG_FILE).is_file() and not (folder / native.SHAPE_FILE).exists()
+    """Whether a folder holds a Hugging Face model."""
+    return (folder / CONFIG_FILE).is_file()
 
 
-def read_shape(folder: Path) -> ModelShape:
-    """Return the shape that config.json describes. Raises InputError for a network that is not GPT-2's."""
-    path = folder / CONFIG_FILE
-    config = storage.read_json(path, Config)
-    asked: dict[str, tuple[object, tuple[object, ...]]] = {
-        "model_type": (config.model_type, ("gpt2",)),
-        "activation_function": (config.activation_function, ("gelu_new", "gelu_pytorch_tanh")),
-        "n_inner": (config.n_inner, (None, 4 * config.n_embd)),
-        "layer_norm_epsilon": (config.layer_norm_epsilon, (1e-5,)),
-        "scale_attn_weights": (config.scale_attn_weights, (True,)),
-        "scale_attn_by_inverse_layer_idx": (config.scale_attn_by_inverse_layer_idx, (False,)),
-        "tie_word_embeddings": (config.tie_word_embeddings, (True,)),
-    }
-    for name, (got, known) in asked.items():
-        if got not in known:
-            raise InputError(f"{path} describes another network", expected=f"{name} {known[-1]}", got=f"{name} {got}")
-    return ModelShape(
-        layers=config.n_layer,
-        heads=config.n_head,
-        channels=config.n_embd,
-        context=config.n_positions,
-        vocabulary=config.vocab_size,
-        dropout=config.resid_pdrop,
-    )
+def load(folder: Path) -> tuple[Transformer, Tokenizer]:
+    """Read a GPT-2 folder with safetensors weights. Raises InputError for another architecture or format."""
+    config = storage.read_json(folder / CONFIG_FILE, dict[str, Any])
+    model = Transformer(_shape(config, folder))
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise InputError(f"no weights in {folder}", expected="model.safetensors (pickled weights are never read)")
+    found = {name.removeprefix("transformer."): tensor for name, tensor in read_tensors(path).items()}
+    state = {}
+    for ours, (theirs, turned) in _names(model.shape).items():
+        tensor = found.get(theirs.removeprefix("transformer."))
+        if tensor is None:
+            raise InputError(f"{path} has no tensor {theirs}", got=f"{len(found)} others")
+        state[ours] = (tensor.T if turned else tensor).to(torch.float32).contiguous()
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as problem:
+        raise InputError(f"{path} does not fit {CONFIG_FILE}", got=str(problem)) from problem
+    return model.requires_grad_(True).eval(), Tokenizer.load(folder)  # noqa: FBT003 - torch's own signature
 
 
-def load(folder: str | Path, device: str = "cpu") -> tuple[Transformer, Tokenizer]:
-    """Read a Hugging Face folder and return the network, in evaluation mode, and its tokenizer.
-
-    Only safetensors are read, in one file or several, never pickles.
-    """
-    folder = Path(folder)
-    shape, tokenizer = read_shape(folder), Tokenizer.load(folder)
-    native.require_vocabulary(shape, tokenizer)
-    tensors: dict[str, torch.Tensor] = {}
-    for path in _weight_files(folder):
-        tensors.update(native.read_tensors(path, device))
-    return native.assemble(shape, renamed_to_ours(tensors), folder / WEIGHTS_FILE), tokenizer
-
-
-class _Index(msgspec.Struct, frozen=True):
-    weight_map: dict[str, str]
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    if (folder / INDEX_FILE).is_file():
-        names = sorted(set(storage.read_json(folder / INDEX_FILE, _Index).weight_map.values()))
-        outside = [name for name in names if Path(name).name != name]
-        if outside:
-            raise DamagedFileError(f"{folder / INDEX_FILE} points outside its folder", got=outside[0])
-        return [folder / name for name in names]
-    if not (folder / WEIGHTS_FILE).is_file():
+def _shape(config: dict[str, Any], folder: Path) -> ModelShape:
+    if config.get("model_type") != "gpt2" or config.get("activation_function", "gelu_new") not in ("gelu_new", "gelu_pytorch_tanh"):
         raise InputError(
-            f"no weights in {folder}",
-            expected=f"{WEIGHTS_FILE} or {INDEX_FILE}",
-            hint="Pickled weights (.bin) are not read: save them as safetensors with transformers first.",
+            f"{folder} holds another kind of network",
+            expected="model_type gpt2 with gelu_new",
+            got=f"{config.get('model_type')} with {config.get('activation_function')}",
         )
-    return [folder / WEIGHTS_FILE]
-
-
-def renamed_to_ours(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors under our names and in our layout; names that are not Hugging Face's stay as they are."""
-    found = {}
-    for name, tensor in tensors.items():
-        bare = name.removeprefix(_PREFIX)
-        if _NOT_WEIGHTS.search(bare):
-            continue
-        ours = _our_name(bare)
-        found[ours] = tensor.T.contiguous() if _TRANSPOSED.search(ours) else tensor
-    return found
-
-
-def renamed_to_theirs(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors under Hugging Face's names and in their layout."""
-    return {
-        _PREFIX + _their_name(name): tensor.T.contiguous() if _TRANSPOSED.search(name) else tensor
-        for name, tensor in tensors.items()
-    }
-
-
-def _our_name(theirs: str) -> str:
-    head, _, kind = theirs.rpartition(".")
-    layer = re.fullmatch(r"h\.(\d+)\.(.+)", head)
-    known = {their: ours for ours, their in (_INSIDE if layer else _OUTSIDE).items()}
-    part = known.get(layer[2] if layer else head)
-    if part is None:
-        return theirs
-    return f"blocks.{layer[1]}.{part}.{kind}" if layer else f"{part}.{kind}"
-
-
-def _their_name(ours: str) -> str:
-    head, _, kind = ours.rpartition(".")
-    layer = re.fullmatch(r"blocks\.(\d+)\.(.+)", head)
-    return f"h.{layer[1]}.{_INSIDE[layer[2]]}.{kind}" if layer else f"{_OUTSIDE[head]}.{kind}"
-
-
-def save(folder: str | Path, model: Transformer, tokenizer: Tokenizer) -> None:
-    """Write a folder that `transformers` loads as GPT2LMHeadModel with its tokenizer.
-
-    Raises InputError for a network that normalises after its layers, which has no GPT-2 folder.
-    """
-    folder, shape = Path(folder), model.shape
-    if shape.norm != "before":
-        raise InputError("only GPT-2's network has this format", expected="norm before", got=f"norm {shape.norm}")
-    tokenizer.save(folder)
-    for ours, theirs in (("encoder.json", "vocab.json"), ("vocab.bpe", "merges.txt")):
-        storage.write_bytes(folder / theirs, storage.read_bytes(folder / ours))
-        (folder / ours).unlink()
-    storage.write_json(folder / "tokenizer_config.json", _tokenizer_config(shape))
-    storage.write_json(folder / "generation_config.json", _token_ids(tokenizer))
-    with storage.writing(folder / WEIGHTS_FILE) as stream:
-        native.write_tensors(stream, renamed_to_theirs(model.state_dict()), {"format": "pt"})
-    storage.write_json(folder / CONFIG_FILE, _config(shape, tokenizer))
-
-
-def _tokenizer_config(shape: ModelShape) -> dict[str, Any]:
-    end = "<|endoftext|>"
-    return {
-        "tokenizer_class": "GPT2Tokenizer",
-        "model_max_length": shape.context,
-        "add_prefix_space": False,
-        "bos_token": end,
-        "eos_token": end,
-        "unk_token": end,
-    }
-
-
-def _token_ids(tokenizer: Tokenizer) -> dict[str, Any]:
-    return {"bos_token_id": tokenizer.end_of_text, "eos_token_id": tokenizer.end_of_text}
-
-
-def _config(shape: ModelShape, tokenizer: Tokenizer) -> dict[str, Any]:
-    config = Config(
-        model_type="gpt2",
-        n_layer=shape.layers,
-        n_head=shape.heads,
-        n_embd=shape.channels,
-        n_positions=shape.context,
-        vocab_size=shape.vocabulary,
-        resid_pdrop=shape.dropout,
+    return ModelShape(
+        layers=config["n_layer"],
+        heads=config["n_head"],
+        channels=config["n_embd"],
+        context=config["n_positions"],
+        vocabulary=config["vocab_size"],
     )
-    further = {"architectures": ["GPT2LMHeadModel"], "dtype": "float32", **_token_ids(tokenizer)}
-    dropouts = {"embd_pdrop": shape.dropout, "attn_pdrop": shape.dropout}
-    return {**msgspec.to_builtins(config), **dropouts, **further}
+
+
+def save(model: Transformer, tokenizer: Tokenizer, folder: str | Path) -> None:
+    """Write a folder that transformers' `from_pretrained` reads. Raises MismatchError for a GPT-1 (other norm) network."""
+    import json
+
+    import safetensors.torch
+
+    shape, folder = model.shape, Path(folder)
+    if shape.norm != "before":
+        raise MismatchError("only GPT-2 networks can be written in this format", got="normalisation after each block")
+    state = model.state_dict()
+    tensors = {
+        theirs: (state[ours].T if turned else state[ours]).cpu().contiguous()
+        for ours, (theirs, turned) in _names(shape).items()
+    }
+    storage.write_bytes(folder / "model.safetensors", safetensors.torch.save(tensors, metadata={"format": "pt"}))
+    vocabulary = tokenizer.vocabulary
+    ids = {written(token): number for token, number in vocabulary.ids.items()} | {END_OF_TEXT: tokenizer.end_of_text}
+    merges = "".join(f"{written(left)} {written(right)}\n" for left, right in vocabulary.merges)
+    storage.write_text(folder / "vocab.json", json.dumps(ids))
+    storage.write_text(folder / "merges.txt", f"#version: 0.2\n{merges}")
+    storage.write_json(
+        folder / "tokenizer_config.json",
+        {"tokenizer_class": "GPT2Tokenizer", "model_max_length": shape.context}
+        | dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT),
+    )
+    storage.write_json(folder / CONFIG_FILE, _config(shape, tokenizer.end_of_text))
+
+
+def _config(shape: ModelShape, end_of_text: int) -> dict[str, Any]:
+    dropouts = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), shape.dropout)
+    return dropouts | {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "n_layer": shape.layers,
+        "n_head": shape.heads,
+        "n_embd": shape.channels,
+        "n_positions": shape.context,
+        "vocab_size": shape.vocabulary,
+        "bos_token_id": end_of_text,
+        "eos_token_id": end_of_text,
+        "tie_word_embeddings": True,
+    }

@@ -1,4 +1,4 @@
-"""Finds out what kind of model a folder holds and calls the right reader."""
+"""`load(path)`: looks at the folder and calls the right reader."""
 
 from __future__ import annotations
 
@@ -8,92 +8,65 @@ from pathlib import Path
 
 from selftaught import console
 from selftaught.checkpoint import huggingface, native
-from selftaught.errors import DamagedFileError, InputError
-from selftaught.model.shape import ModelShape
+from selftaught.errors import DamagedFileError, InputError, MismatchError
 from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.tokenizer import Tokenizer
-
-_STEP = re.compile(r"step-(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A model as it came from the disk."""
+    """A network with its tokenizer and where they came from."""
 
     model: Transformer
-    """In evaluation mode, float32."""
     tokenizer: Tokenizer
     name: str
-    """The folder's name; for a checkpoint of a training run, the run's."""
     origin: str
-    """Format and folder that the weights were read from, in words."""
 
 
 def load(path: str | Path, device: str = "cpu") -> Loaded:
-    """Read a model from our folder, a training run (its newest checkpoint that is whole) or a Hugging Face folder.
+    """Read a model folder of ours, a training run (its newest whole checkpoint) or a Hugging Face GPT-2 folder.
 
-    Raises InputError if there is none, DamagedFileError if no checkpoint of it is whole.
+    Raises InputError if it is none of these, DamagedFileError if it is damaged.
     """
     folder = Path(path)
-    if not folder.is_dir():
+    if native.is_model(folder):
+        model, tokenizer = native.load(folder)
+    elif huggingface.is_model(folder):
+        model, tokenizer = huggingface.load(folder)
+    elif steps := checkpoints(folder):
+        _, model, tokenizer = newest(steps)
+    else:
         raise InputError(
-            f"no model at {folder}",
-            expected="a folder",
-            got="a file" if folder.exists() else "no such folder",
-            hint="selftaught train makes one.",
+            f"no model in {folder}",
+            expected="a model folder (shape.json), a training run (step-...), or a Hugging Face folder (config.json)",
+            got="no such folder" if not folder.exists() else "none of these files",
         )
-    if native.is_model(folder):
-        return _native(folder, device)
-    if huggingface.is_model(folder):
-        model, tokenizer = huggingface.load(folder, device)
-        return Loaded(model=model, tokenizer=tokenizer, name=_name(folder), origin=f"Hugging Face, {folder}")
-    if checkpoints(folder):
-        return _newest(folder, device)
-    raise InputError(
-        f"no model in {folder}",
-        expected="a model folder, a training run with a checkpoint, or a Hugging Face folder of gpt2",
-        hint="selftaught train makes one.",
-    )
-
-
-def checkpoints(run: str | Path) -> list[Path]:
-    """Return the step folders of a training run, newest first, whole or not."""
-    found = ((_STEP.fullmatch(inner.name), inner) for inner in Path(run).iterdir() if inner.is_dir())
-    return [inner for _, inner in sorted(((int(m[1]), inner) for m, inner in found if m), reverse=True)]
-
-
-def find_shape(path: str | Path) -> ModelShape:
-    """Return the shape of the model that `load` would read, without reading weights."""
-    folder = Path(path)
-    if native.is_model(folder):
-        return native.read_shape(folder)
-    if huggingface.is_model(folder):
-        return huggingface.read_shape(folder)
-    steps = [step for step in (checkpoints(folder) if folder.is_dir() else []) if native.is_model(step)]
-    if not steps:
-        raise InputError(f"no model in {folder}", hint="selftaught train makes one.")
-    return native.read_shape(steps[0])
-
-
-def _native(folder: Path, device: str) -> Loaded:
-    model, tokenizer = native.load(folder, device)
-    return Loaded(model=model, tokenizer=tokenizer, name=_name(folder), origin=f"selftaught, {folder}")
-
-
-def _newest(run: Path, device: str) -> Loaded:
-    problems = []
-    for step in checkpoints(run):
-        try:
-            loaded = _native(step, device)
-        except (DamagedFileError, InputError) as problem:
-            problems.append(problem)
-            continue
-        if problems:
-            console.warn(f"{problems[0].line()} Using {step.name} instead.")
-        return loaded
-    raise problems[0]
+    if tokenizer.vocabulary_size > model.shape.vocabulary:
+        raise MismatchError(
+            f"tokenizer and network in {folder} do not belong together",
+            expected=f"at most {model.shape.vocabulary} ids",
+            got=str(tokenizer.vocabulary_size),
+        )
+    return Loaded(model=model.to(device), tokenizer=tokenizer, name=_name(folder), origin=str(folder))
 
 
 def _name(folder: Path) -> str:
-    folder = folder.resolve()
-    return folder.parent.name if _STEP.fullmatch(folder.name) else folder.name
+    resolved = folder.resolve()
+    return resolved.parent.name if re.fullmatch(r"step-\d+", resolved.name) else resolved.name
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a training run, oldest first."""
+    return sorted(path for path in run.glob("step-*") if re.fullmatch(r"step-\d+", path.name)) if run.is_dir() else []
+
+
+def newest(steps: list[Path]) -> tuple[Path, Transformer, Tokenizer]:
+    """The newest checkpoint that is whole; a warning for each damaged one. Raises DamagedFileError if none is."""
+    problems = []
+    for folder in reversed(steps):
+        try:
+            return folder, *native.load(folder)
+        except DamagedFileError as problem:
+            console.warn(problem.line())
+            problems.append(problem)
+    raise problems[0]

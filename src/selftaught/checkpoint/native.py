@@ -1,189 +1,110 @@
-"""Our own model folder: model.safetensors, shape.json, the tokenizer's two files, and manifest.json with their hashes.
+"""Our own model folders: model.safetensors, shape.json, the tokenizer's two files, and manifest.json with the hash of each.
 
-The manifest is written last: a folder without it is one whose writing was cut short. A training step's folder holds
-further files (`extra`), under the same manifest.
+The manifest is written last: a folder without it is not finished. A whole folder is made beside its place and renamed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+
+import torch
 
 from selftaught import storage
-from selftaught.errors import DamagedFileError, InputError, MismatchError, OutputError
+from selftaught.errors import DamagedFileError, OutputError
 from selftaught.model.shape import ModelShape
+from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    import torch
-
-    from selftaught.model.transformer import Transformer
-
 WEIGHTS_FILE, SHAPE_FILE, MANIFEST_FILE = "model.safetensors", "shape.json", "manifest.json"
-TOKENIZER_FILES = ("encoder.json", "vocab.bpe")
-FORMAT = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What manifest.json holds."""
+def save(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    folder: str | Path,
+    *,
+    tensors: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
+    documents: Mapping[str, object] | None = None,
+) -> None:
+    """Write a model folder, complete or not at all, in the place of one that is there.
 
-    format: int
-    files: dict[str, str]
-    """File name -> SHA-256."""
-
-
-def save(folder: str | Path, model: Transformer, tokenizer: Tokenizer, extra: Mapping[str, Any] | None = None) -> None:
-    """Write a model folder.
-
-    `extra` adds files by name: a mapping of tensors for a name that ends in .safetensors, bytes as they are, anything else
-    as JSON. Raises MismatchError if the tokenizer has more ids than the model, OutputError if the disk is full.
+    `tensors` (file name -> name -> tensor) and `documents` (file name -> JSON document) are kept beside, for training.
     """
     folder = Path(folder)
-    require_vocabulary(model.shape, tokenizer)
-    (folder / MANIFEST_FILE).unlink(missing_ok=True)
-    weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    files: dict[str, Any] = {SHAPE_FILE: model.shape, **(extra or {}), WEIGHTS_FILE: weights}
-    for name, content in files.items():
-        _write(folder / name, content)
-    tokenizer.save(folder)
-    names = sorted([*files, *TOKENIZER_FILES])
-    listed = Manifest(format=FORMAT, files={name: storage.sha256(folder / name) for name in names})
-    storage.write_json(folder / MANIFEST_FILE, listed)
+    temporary = folder.with_name(f".{folder.name}{storage.TEMPORARY}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        _write_tensors(temporary / WEIGHTS_FILE, model.state_dict())
+        storage.write_json(temporary / SHAPE_FILE, model.shape)
+        tokenizer.save(temporary)
+        for name, group in (tensors or {}).items():
+            _write_tensors(temporary / name, group)
+        for name, document in (documents or {}).items():
+            storage.write_json(temporary / name, document)
+        hashes = {path.name: storage.sha256(path) for path in sorted(temporary.iterdir())}
+        storage.write_json(temporary / MANIFEST_FILE, hashes)
+        _replace(temporary, folder)
+    except OSError as problem:
+        raise storage.output_error(folder, problem) from problem
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write(path: Path, content: Any) -> None:
-    if path.suffix == ".safetensors":
-        with storage.writing(path) as stream:
-            write_tensors(stream, content)
-    elif isinstance(content, bytes):
-        storage.write_bytes(path, content)
-    else:
-        storage.write_json(path, content)
+def _replace(temporary: Path, folder: Path) -> None:
+    if folder.exists():
+        if not is_model(folder):
+            raise OutputError(f"{folder} is there and not a model folder", hint="choose another place")
+        shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(folder)
 
 
-def write_tensors(
-    stream: IO[bytes], tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write tensors in the safetensors format to an open file, from any device."""
-    import safetensors
-    from safetensors.torch import save_file
+def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    import safetensors.torch
 
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    storage.require_space(path.parent, sum(tensor.nbytes for tensor in held.values()))
+    storage.write_bytes(path, safetensors.torch.save(held))
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a safetensors file. Raises DamagedFileError if it is none."""
+    import safetensors
+    import safetensors.torch
+
     try:
-        save_file(held, stream.name, metadata=dict(metadata) if metadata else None)
-    except safetensors.SafetensorError as problem:
-        raise OutputError(
-            f"cannot write {stream.name}", got=str(problem), hint="Free some space or choose another --out."
-        ) from problem
-
-
-def require_vocabulary(shape: ModelShape, tokenizer: Tokenizer) -> None:
-    """Raise MismatchError if the tokenizer makes ids that the model does not have."""
-    if tokenizer.vocabulary_size > shape.vocabulary:
-        raise MismatchError(
-            "tokenizer and model do not belong together",
-            expected=f"a tokenizer of at most {shape.vocabulary:,} ids",
-            got=f"one of {tokenizer.vocabulary_size:,}",
-            hint="Use the tokenizer that packed the model's training text.",
-        )
+        return safetensors.torch.load(storage.read_bytes(path))
+    except (safetensors.SafetensorError, json.JSONDecodeError) as problem:
+        raise DamagedFileError(f"{path} is damaged", expected="a safetensors file", got=str(problem)) from problem
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder looks like one of ours, whole or damaged."""
-    return (folder / SHAPE_FILE).is_file() or (folder / MANIFEST_FILE).is_file()
+    """Whether a folder is one of ours."""
+    return (folder / SHAPE_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()
 
 
-def check(folder: str | Path) -> None:
-    """Compare every file of a model folder with the manifest.
-
-    Raises InputError if there is no model, DamagedFileError naming the first file that is missing or not what was written.
-    """
-    folder = Path(folder)
-    if not is_model(folder):
-        raise InputError(
-            f"no model in {folder}",
-            expected=f"{MANIFEST_FILE}, {WEIGHTS_FILE} and {SHAPE_FILE}",
-            got="another folder" if folder.is_dir() else "a file" if folder.exists() else "no such folder",
-            hint="selftaught train makes one.",
-        )
+def verify(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Compare files with their hashes in the manifest. Raises DamagedFileError for one that differs or is not there."""
     if not (folder / MANIFEST_FILE).is_file():
-        raise DamagedFileError(
-            f"{folder} is not complete", expected=f"a {MANIFEST_FILE}", got="none: writing it was cut short"
-        )
-    manifest = storage.read_json(folder / MANIFEST_FILE, Manifest)
-    if manifest.format != FORMAT:
-        raise DamagedFileError(f"{folder} has an unknown format", expected=f"{FORMAT}", got=f"{manifest.format}")
-    missing = {WEIGHTS_FILE, SHAPE_FILE, *TOKENIZER_FILES} - manifest.files.keys()
-    if missing:
-        raise DamagedFileError(f"{folder / MANIFEST_FILE} does not list {min(missing)}")
-    for name, expected in manifest.files.items():
-        _check_file(folder / name, expected)
+        raise DamagedFileError(f"{folder} is not complete", expected=MANIFEST_FILE)
+    hashes = storage.read_json(folder / MANIFEST_FILE, dict[str, str])
+    for name in names or hashes:
+        if not (folder / name).is_file():
+            raise DamagedFileError(f"{folder / name} is missing")
+        if storage.sha256(folder / name) != hashes.get(name):
+            raise DamagedFileError(f"{folder / name} is damaged", expected=f"SHA-256 {hashes.get(name)}")
 
 
-def _check_file(path: Path, expected: str) -> None:
-    got = storage.sha256(path) if path.is_file() else "no such file"
-    if got != expected:
-        raise DamagedFileError(
-            f"{path} is not what was written",
-            expected=f"sha256 {expected[:12]}...",
-            got=got if got == "no such file" else f"sha256 {got[:12]}...",
-            hint="Use an older checkpoint of the run, or make it again.",
-        )
-
-
-def read_shape(folder: str | Path) -> ModelShape:
-    """Return the shape of a model folder, without its weights."""
-    return storage.read_json(Path(folder) / SHAPE_FILE, ModelShape)
-
-
-def load(folder: str | Path, device: str = "cpu") -> tuple[Transformer, Tokenizer]:
-    """Read and check a model folder and return the network, in evaluation mode, and its tokenizer."""
+def load(folder: str | Path) -> tuple[Transformer, Tokenizer]:
+    """Read a model folder, every file checked against its hash. Raises DamagedFileError where one is damaged."""
     folder = Path(folder)
-    check(folder)
-    tokenizer = Tokenizer.load(folder)
-    shape = read_shape(folder)
-    require_vocabulary(shape, tokenizer)
-    return assemble(shape, read_tensors(folder / WEIGHTS_FILE, device), folder / WEIGHTS_FILE), tokenizer
-
-
-def read_tensors(path: str | Path, device: str = "cpu") -> dict[str, torch.Tensor]:
-    """Read a safetensors file. Raises InputError if it is missing, DamagedFileError if it is not one."""
-    import safetensors
-    from safetensors.torch import load_file
-
+    verify(folder)
+    model = Transformer(storage.read_json(folder / SHAPE_FILE, ModelShape))
     try:
-        tensors: dict[str, torch.Tensor] = load_file(path, device=device)
-    except OSError as problem:
-        raise storage.input_error(Path(path), problem) from problem
-    except safetensors.SafetensorError as problem:
-        raise DamagedFileError(f"{path} cannot be read", expected="a safetensors file", got=str(problem)) from problem
-    return tensors
-
-
-def assemble(shape: ModelShape, tensors: Mapping[str, torch.Tensor], path: Path) -> Transformer:
-    """Return a network that holds `tensors` (float32, not copied), in evaluation mode.
-
-    Raises DamagedFileError that lists every missing, unknown and misshapen tensor of the file `path`.
-    """
-    import torch
-
-    from selftaught.model.transformer import Transformer
-
-    with torch.device("meta"):
-        model = Transformer(shape)
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    wrong = [f"{name} is missing" for name in wanted if name not in tensors]
-    wrong += [f"{name} is unknown" for name in tensors if name not in wanted]
-    wrong += [
-        f"{name} is {tuple(tensors[name].shape)} instead of {size}"
-        for name, size in wanted.items()
-        if name in tensors and tuple(tensors[name].shape) != size
-    ]
-    if wrong:
-        raise DamagedFileError(f"{path} does not hold the weights that its shape asks for", got="; ".join(wrong))
-    model.load_state_dict({name: tensors[name].to(torch.float32) for name in wanted}, assign=True)
-    model.requires_grad_(requires_grad=True)
-    return model.eval()
+        model.load_state_dict(read_tensors(folder / WEIGHTS_FILE), assign=True)
+    except RuntimeError as problem:
+        raise DamagedFileError(f"{folder / WEIGHTS_FILE} does not fit {SHAPE_FILE}", got=str(problem)) from problem
+    return model.requires_grad_(True).eval(), Tokenizer.load(folder)  # noqa: FBT003 - torch's own signature

@@ -1,1 +1,1 @@
-"""Text in, text out: log-probabilities, sampling and generation behind one door, `language_model`."""
+"""Text in, text and probabilities out: the one door through which experiments reach a model."""

@@ -1,1 +1,1 @@
-"""The network of both papers: its shape, its computation, its cache, its first weights and what it costs."""
+"""The network of both papers, its shapes, its cache and its costs."""

@@ -1,61 +1,39 @@
-"""Keys and values of tokens already seen, as a value that is passed to the network and filled by it.
-
-Shapes: L layers, B batch, H heads, M remembered positions (capacity), K head size, T new tokens.
-"""
+"""Keys and values of positions that a network has seen: a value that is passed in, never found on a module."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
 
-from selftaught.errors import UsageError
 from selftaught.model.shape import ModelShape
 
 
-@dataclass(kw_only=True)
 class Cache:
-    """Preallocated memory of attention. Make one with `Cache.empty`; each forward pass appends to it."""
+    """Room for `length` positions of a batch, filled from the left; `filled` positions are valid in every row."""
 
-    keys: Tensor
-    """(L, B, H, M, K)."""
-    values: Tensor
-    """(L, B, H, M, K)."""
-    length: int = 0
-    """Positions filled so far."""
-
-    @classmethod
-    def empty(
-        cls,
-        shape: ModelShape,
-        *,
-        batch: int,
-        capacity: int,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> Cache:
-        """Return a cache with room for `capacity` tokens in each of `batch` rows."""
-        size = (shape.layers, batch, shape.heads, capacity, shape.head_size)
-        return cls(
-            keys=torch.empty(size, device=device, dtype=dtype),
-            values=torch.empty(size, device=device, dtype=dtype),
-        )
+    def __init__(
+        self, shape: ModelShape, *, batch: int, length: int, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        size = (shape.layers, 2, batch, shape.heads, length, shape.channels // shape.heads)
+        self._room = torch.empty(size, device=device, dtype=dtype)
+        self.filled = 0
 
     @property
-    def capacity(self) -> int:
-        """Positions that fit."""
-        return self.keys.size(3)
+    def length(self) -> int:
+        """Positions there is room for."""
+        return self._room.shape[4]
 
-    def append(self, layer: int, keys_BHTK: Tensor, values_BHTK: Tensor) -> tuple[Tensor, Tensor]:
-        """Store the new keys and values of one layer and return those of all positions, the new ones last."""
-        end = self.length + keys_BHTK.size(2)
-        if end > self.capacity:
-            raise UsageError("the cache is full", expected=f"at most {self.capacity} tokens", got=f"{end}")
-        self.keys[layer, :, :, self.length : end] = keys_BHTK
-        self.values[layer, :, :, self.length : end] = values_BHTK
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+    def extend(self, layer: int, key_BHTK: torch.Tensor, value_BHTK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add the keys and values of new positions to a layer and return all of them, key_BHMK and value_BHMK."""
+        end = self.filled + key_BHTK.shape[2]
+        self._room[layer, 0, :, :, self.filled : end] = key_BHTK
+        self._room[layer, 1, :, :, self.filled : end] = value_BHTK
+        return self._room[layer, 0, :, :, :end], self._room[layer, 1, :, :, :end]
 
-    def advance(self, tokens: int) -> None:
-        """Count `tokens` more positions as filled, once every layer has appended them."""
-        self.length += tokens
+    def repeat(self, batch: int, length: int) -> Cache:
+        """A cache of `batch` copies of this one's single row, with room for `length` positions."""
+        copy = object.__new__(Cache)
+        layers, two, _, heads, _, size = self._room.shape
+        copy._room = self._room.new_empty((layers, two, batch, heads, length, size))  # noqa: SLF001 - of its own class
+        copy._room[:, :, :, :, : self.filled] = self._room[:, :, :, :, : self.filled]  # noqa: SLF001
+        copy.filled = self.filled
+        return copy

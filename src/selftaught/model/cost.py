@@ -1,4 +1,4 @@
-"""What a network costs, by formula: parameters, floating-point operations, bytes of a cache."""
+"""Parameters, FLOPs and memory by formula. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,28 +6,20 @@ from selftaught.model.shape import ModelShape
 
 
 def parameters(shape: ModelShape) -> int:
-    """Number of parameters; the output layer is the token embedding again and counts once."""
-    c = shape.channels
-    block = 12 * c * c + 13 * c
-    """Attention 4 c^2 + 4 c, feed-forward 8 c^2 + 5 c, two normalisations 4 c."""
-    final_norm = 2 * c if shape.norm == "before" else 0
-    return (shape.vocabulary + shape.context) * c + shape.layers * block + final_norm
+    """Number of weights, the head counted once since it is the embedding."""
+    channels = shape.channels
+    block = 12 * channels * channels + 13 * channels
+    final_norm = 2 * channels if shape.norm == "before" else 0
+    return (shape.vocabulary + shape.context) * channels + shape.layers * block + final_norm
 
 
-def forward_flops_per_token(shape: ModelShape, context: int) -> int:
-    """Floating-point operations of the matrix products for one token of a window of `context` tokens, output layer included.
-
-    Attention is counted as if it looked at the whole window, as is usual; looking back only needs half of that part.
-    """
-    weights = 12 * shape.layers * shape.channels**2 + shape.vocabulary * shape.channels
-    return 2 * weights + 4 * shape.layers * shape.channels * context
+def forward_flops_per_token(shape: ModelShape, context: int | None = None) -> int:
+    """Multiplications and additions of one token's way through network and head, attending to half of `context` on average."""
+    length, channels = context or shape.context, shape.channels
+    block = 2 * 12 * channels * channels + 2 * length * channels
+    return shape.layers * block + 2 * shape.vocabulary * channels
 
 
-def training_flops_per_token(shape: ModelShape, context: int) -> int:
-    """Floating-point operations to train on one token: the forward pass, and twice as much for the backward pass."""
+def training_flops_per_token(shape: ModelShape, context: int | None = None) -> int:
+    """Forward once and backward, which costs twice as much (Kaplan et al. 2020, section 2.1)."""
     return 3 * forward_flops_per_token(shape, context)
-
-
-def cache_bytes_per_token(shape: ModelShape, bytes_per_number: int = 4) -> int:
-    """Bytes of keys and values that generation remembers for one token."""
-    return 2 * shape.layers * shape.channels * bytes_per_number

@@ -1,52 +1,29 @@
-"""The first weights of a network (GPT-2 paper, section 2.3; GPT-1 paper, section 4.1)."""
+"""Initial weights."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import nn
 
-from selftaught.model.shape import ModelShape
-from selftaught.model.transformer import Block, Transformer
-
-WEIGHT_DEVIATION = 0.02
-"""GPT-1 paper, section 4.1: N(0, 0.02)."""
-POSITION_DEVIATION = 0.01
-"""OpenAI's GPT-2 code draws positions so; GPT-1's draws them like all weights."""
+from selftaught.model.transformer import Attention, FeedForward, Transformer
 
 
-def fresh(shape: ModelShape, generator: torch.Generator) -> Transformer:
-    """Return a new network on the generator's device with its first weights; equal generators, equal weights."""
-    with torch.device("meta"):
-        model = Transformer(shape)
-    model.to_empty(device=generator.device)
-    initialise(model, generator)
-    return model
+def initialise(model: Transformer, generator: torch.Generator, *, spread: float = 0.02) -> None:
+    """Normal weights of standard deviation 0.02 (GPT-1 paper, section 4.1), zero biases.
 
-
-@torch.no_grad()
-def initialise(model: Transformer, generator: torch.Generator) -> None:
-    """Draw every weight of a network anew.
-
-    Weights are N(0, 0.02), biases 0, normalisations 1 and 0. In GPT-2 the two projections of each layer that add to the
-    residual stream are scaled by 1/sqrt(N), N the number of residual layers (two for each of ours).
+    In GPT-2 the matrices that write into the residual are smaller by the square root of their number, two a layer
+    (section 2.3); positions have half the spread, as in the released code.
     """
-    gpt2 = model.shape.norm == "before"
-    model.tokens.weight.normal_(0, WEIGHT_DEVIATION, generator=generator)
-    model.positions.weight.normal_(0, POSITION_DEVIATION if gpt2 else WEIGHT_DEVIATION, generator=generator)
-    residual = WEIGHT_DEVIATION / math.sqrt(2 * model.shape.layers) if gpt2 else WEIGHT_DEVIATION
-    for block in (module for module in model.modules() if isinstance(module, Block)):
-        _draw(block.attention.joined, WEIGHT_DEVIATION, generator)
-        _draw(block.attention.out, residual, generator)
-        _draw(block.feed_forward.wide, WEIGHT_DEVIATION, generator)
-        _draw(block.feed_forward.narrow, residual, generator)
     for module in model.modules():
-        if isinstance(module, nn.LayerNorm):
-            module.weight.fill_(1)
-            module.bias.zero_()
-
-
-def _draw(layer: nn.Linear, deviation: float, generator: torch.Generator) -> None:
-    layer.weight.normal_(0, deviation, generator=generator)
-    layer.bias.zero_()
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=spread, generator=generator)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=spread, generator=generator)
+    with torch.no_grad():
+        if model.shape.norm == "before":
+            model.positions.weight.mul_(0.5)
+            for module in model.modules():
+                last = module.output if isinstance(module, Attention) else getattr(module, "outer", None)
+                if isinstance(module, Attention | FeedForward) and isinstance(last, nn.Linear):
+                    last.weight.div_((2 * model.shape.layers) ** 0.5)

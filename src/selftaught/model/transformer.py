@@ -1,90 +1,92 @@
-"""The network of both papers: a decoder-only transformer, ids in, hidden states out.
+"""The Transformer decoder of GPT-1 and GPT-2.
 
-GPT-2 normalises before each sub-layer and once more at the end; GPT-1 after each sub-layer (`shape.norm`).
-
-Shapes: B batch, T time, C channels, H heads, K head size, V vocabulary, S keys (remembered and new), N tokens of a batch.
+Legend of shape suffixes: B batch, T new positions, M remembered and new positions, C channels, H heads, K head size,
+V vocabulary, N tokens of all rows in one line.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+from torch import nn
+from torch.nn import functional
 
 from selftaught.errors import UsageError
 from selftaught.model.cache import Cache
-from selftaught.model.loss import token_loss_sum
 from selftaught.model.shape import ModelShape
+
+LOSS_CHUNK = 2048
+"""Tokens whose logits are held at a time."""
 
 
 class Attention(nn.Module):
-    """Masked multi-head self-attention."""
-
-    def __init__(self, shape: ModelShape, layer: int) -> None:
-        super().__init__()
-        self.layer = layer
-        self.heads = shape.heads
-        self.dropout = shape.dropout
-        self.joined = nn.Linear(shape.channels, 3 * shape.channels)  # queries, keys, values
-        self.out = nn.Linear(shape.channels, shape.channels)
-
-    def forward(self, x_BTC: Tensor, cache: Cache | None, mask: Tensor | None) -> Tensor:
-        """Mix each position with those it may see: `mask` (True = may), or without one all up to itself."""
-        B, T, C = x_BTC.shape
-        joined = self.joined(x_BTC).view(B, T, 3, self.heads, C // self.heads)
-        q_BHTK, k_BHSK, v_BHSK = joined.permute(2, 0, 3, 1, 4)
-        if cache is not None:
-            k_BHSK, v_BHSK = cache.append(self.layer, k_BHSK, v_BHSK)
-            q_BHTK = q_BHTK.to(k_BHSK.dtype)
-        mixed_BHTK = scaled_dot_product_attention(
-            q_BHTK,
-            k_BHSK,
-            v_BHSK,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=mask is None and T > 1,
-        )
-        return cast("Tensor", self.out(mixed_BHTK.transpose(1, 2).reshape(B, T, C)))
-
-
-class FeedForward(nn.Module):
-    """Two layers with the tanh approximation of GELU between them, applied to each position alone."""
+    """Causal self-attention of many heads."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
-        self.wide = nn.Linear(shape.channels, 4 * shape.channels)
-        self.narrow = nn.Linear(4 * shape.channels, shape.channels)
+        self.heads, self.dropout = shape.heads, shape.dropout
+        self.query_key_value = nn.Linear(shape.channels, 3 * shape.channels)
+        self.output = nn.Linear(shape.channels, shape.channels)
 
-    def forward(self, x_BTC: Tensor) -> Tensor:
-        """Transform each position."""
-        return cast("Tensor", self.narrow(gelu(self.wide(x_BTC), approximate="tanh")))
+    def forward(self, hidden_BTC: torch.Tensor, cache: Cache | None, layer: int) -> torch.Tensor:
+        """Mix each position with those before it."""
+        batch, new, channels = hidden_BTC.shape
+        parts = self.query_key_value(hidden_BTC).view(batch, new, 3, self.heads, channels // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        mask = None
+        if cache is not None:
+            past = cache.filled
+            key, value = cache.extend(layer, key, value)
+            if past and new > 1:
+                mask = torch.ones(new, past + new, dtype=torch.bool, device=hidden_BTC.device).tril(diagonal=past)
+        mixed_BHTK = functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=mask is None and key.shape[2] == new,
+        )
+        return self.output(mixed_BHTK.transpose(1, 2).reshape(batch, new, channels))  # type: ignore[no-any-return]
+
+
+class FeedForward(nn.Module):
+    """Two matrices with a GELU between them, four times as wide inside."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.inner = nn.Linear(shape.channels, 4 * shape.channels)
+        self.outer = nn.Linear(4 * shape.channels, shape.channels)
+
+    def forward(self, hidden_BTC: torch.Tensor) -> torch.Tensor:
+        """Transform each position alone."""
+        return self.outer(functional.gelu(self.inner(hidden_BTC), approximate="tanh"))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
-    """One layer: attention, then feed-forward, each added to the residual stream."""
+    """Attention and feed-forward, each added to what comes in; normalised before (GPT-2) or after (GPT-1)."""
 
-    def __init__(self, shape: ModelShape, layer: int) -> None:
+    def __init__(self, shape: ModelShape) -> None:
         super().__init__()
-        self.norm = shape.norm
+        self.before = shape.norm == "before"
         self.attention_norm = nn.LayerNorm(shape.channels)
-        self.attention = Attention(shape, layer)
-        self.feed_forward_norm = nn.LayerNorm(shape.channels)
-        self.feed_forward = FeedForward(shape)
+        self.attention = Attention(shape)
+        self.feed_norm = nn.LayerNorm(shape.channels)
+        self.feed = FeedForward(shape)
         self.drop = nn.Dropout(shape.dropout)
 
-    def forward(self, x_BTC: Tensor, cache: Cache | None, mask: Tensor | None) -> Tensor:
-        """Return the residual stream after this layer."""
-        if self.norm == "before":
-            x_BTC = x_BTC + self.drop(self.attention(self.attention_norm(x_BTC), cache, mask))
-            return cast("Tensor", x_BTC + self.drop(self.feed_forward(self.feed_forward_norm(x_BTC))))
-        x_BTC = self.attention_norm(x_BTC + self.drop(self.attention(x_BTC, cache, mask)))
-        return cast("Tensor", self.feed_forward_norm(x_BTC + self.drop(self.feed_forward(x_BTC))))
+    def forward(self, hidden: torch.Tensor, cache: Cache | None, layer: int) -> torch.Tensor:
+        """Pass hidden_BTC through the block."""
+        if self.before:
+            hidden = hidden + self.drop(self.attention(self.attention_norm(hidden), cache, layer))
+            return hidden + self.drop(self.feed(self.feed_norm(hidden)))  # type: ignore[no-any-return]
+        hidden = self.attention_norm(hidden + self.drop(self.attention(hidden, cache, layer)))
+        return self.feed_norm(hidden + self.drop(self.feed(hidden)))  # type: ignore[no-any-return]
 
 
 class Transformer(nn.Module):
-    """The whole network. Its first weights come from `model.initial` or a checkpoint; they are float32."""
+    """Ids in, hidden states out; `logits` turns hidden states into scores over the vocabulary with the embedding itself."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
@@ -92,51 +94,60 @@ class Transformer(nn.Module):
         self.tokens = nn.Embedding(shape.vocabulary, shape.channels)
         self.positions = nn.Embedding(shape.context, shape.channels)
         self.drop = nn.Dropout(shape.dropout)
-        self.blocks = nn.ModuleList(Block(shape, layer) for layer in range(shape.layers))
-        self.final_norm = nn.LayerNorm(shape.channels) if shape.norm == "before" else nn.Identity()
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.norm: nn.Module = nn.LayerNorm(shape.channels) if shape.norm == "before" else nn.Identity()
 
-    def forward(
-        self,
-        ids_BT: Tensor,
-        cache: Cache | None = None,
-        *,
-        positions_BT: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """Return hidden_BTC, the states after the last layer (and its norm), for `head` or `logits`.
+    def forward(self, ids_BT: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
+        """Hidden states hidden_BTC after the last normalisation; with a cache, of the new positions, which it then holds.
 
-        With a cache the ids follow those that it remembers, and it is extended. `positions_BT` (default: counted on) and
-        `mask` (broadcast to B, H, T, S; True = may look; default: all up to itself) are for rows that are not one text.
-        Raises UsageError if the ids do not fit into the context.
+        Raises UsageError for more positions than the context has.
         """
-        past, T = (cache.length if cache else 0), ids_BT.size(1)
-        if positions_BT is None:
-            if past + T > self.shape.context:
-                raise UsageError("too many tokens", expected=f"at most {self.shape.context}", got=f"{past + T}")
-            positions_BT = torch.arange(past, past + T, device=ids_BT.device)
-        if mask is None and past and T > 1:
-            mask = torch.ones(T, past + T, dtype=torch.bool, device=ids_BT.device).tril(past)
-        x_BTC = self.drop(self.tokens(ids_BT) + self.positions(positions_BT))
-        for block in self.blocks:
-            x_BTC = block(x_BTC, cache, mask)
+        past = cache.filled if cache is not None else 0
+        new = ids_BT.shape[1]
+        if past + new > self.shape.context:
+            raise UsageError("too many tokens", expected=f"at most {self.shape.context}", got=str(past + new))
+        places = torch.arange(past, past + new, device=ids_BT.device)
+        hidden = self.drop(self.tokens(ids_BT) + self.positions(places))
+        for layer, block in enumerate(self.blocks):
+            hidden = block(hidden, cache, layer)
         if cache is not None:
-            cache.advance(T)
-        return cast("Tensor", self.final_norm(x_BTC))
+            cache.filled += new
+        return self.norm(hidden)  # type: ignore[no-any-return]
 
-    @property
-    def head(self) -> Tensor:
-        """Output weights (V, C): the token embedding again (GPT-1 paper, equation 2)."""
-        return self.tokens.weight
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return float32 logits (..., V) of hidden states (..., C)."""
-        return linear(hidden, self.head).float()
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Scores over the vocabulary in float32, for hidden states of any leading shape."""
+        return functional.linear(hidden, self.tokens.weight.to(hidden.dtype)).float()
 
 
-def loss_sum(model: Transformer, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
-    """Return the sum over all tokens of -log p(target), in nats, as a float32 scalar to call backward on.
+def loss_sum(model: Transformer, ids_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
+    """Sum of -log p(target) over all tokens, in nats; at most LOSS_CHUNK tokens' logits exist at a time."""
+    hidden_NC = model(ids_BT).flatten(0, 1)
+    loss: torch.Tensor = _ChunkedLoss.apply(hidden_NC, model.tokens.weight, targets_BT.flatten())
+    return loss
 
-    The logits of the whole batch never exist at once. Under autocast the matrix products run in its format;
-    log-probabilities, and sums over tokens, stay float32.
-    """
-    return token_loss_sum(model(ids_BT).flatten(0, 1), model.head, targets_BT.flatten())
+
+class _ChunkedLoss(torch.autograd.Function):
+    """Cross-entropy of the tied head; gradients are made while the logits of a chunk are there, so none are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_NC: torch.Tensor, weight_VC: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+        weight = weight_VC.to(hidden_NC.dtype)
+        total = torch.zeros((), dtype=torch.float32, device=hidden_NC.device)
+        wanted = any(ctx.needs_input_grad)
+        hidden_gradient = torch.empty_like(hidden_NC) if wanted else None
+        weight_gradient = torch.zeros_like(weight_VC, dtype=torch.float32) if wanted else None
+        for start in range(0, len(hidden_NC), LOSS_CHUNK):
+            part, targets = hidden_NC[start : start + LOSS_CHUNK], targets_N[start : start + LOSS_CHUNK, None]
+            log_probs = torch.log_softmax((part @ weight.T).float(), dim=-1)
+            total -= log_probs.gather(1, targets).sum()
+            if hidden_gradient is not None and weight_gradient is not None:
+                change = log_probs.exp_().scatter_add_(1, targets, log_probs.new_full(targets.shape, -1.0)).to(part.dtype)
+                hidden_gradient[start : start + LOSS_CHUNK] = change @ weight
+                weight_gradient += change.T @ part
+        ctx.save_for_backward(hidden_gradient, weight_gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Any) -> tuple[torch.Tensor, torch.Tensor, None]:
+        hidden_gradient, weight_gradient = ctx.saved_tensors
+        return hidden_gradient * outputs[0].to(hidden_gradient.dtype), weight_gradient * outputs[0], None

@@ -1,0 +1,184 @@
+"""A language model as text sees it: probabilities of continuations, and continuations. No ids go in or out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+from selftaught import compute
+from selftaught.checkpoint import loading
+from selftaught.inference import generation, likelihood
+from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.textstream import TextStream
+from selftaught.model import cost
+from selftaught.model.transformer import Transformer
+from selftaught.report.records import Piece, Sample
+from selftaught.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogProb:
+    """Log-probability of a text, in nats."""
+
+    total: float
+    by_token: tuple[float, ...]
+    greedy: tuple[bool, ...]
+    """For each token, whether it was the model's first choice."""
+
+
+class LanguageModel:
+    """A network and its tokenizer. Make one with `load`."""
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, *, name: str = "model") -> None:
+        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: compute.DeviceName = "auto") -> LanguageModel:
+        """Read a model folder, a training run (its newest checkpoint) or a Hugging Face GPT-2 folder."""
+        place = compute.machine(device, "float32").device
+        loaded = loading.load(path, place)
+        return cls(loaded.model, loaded.tokenizer, name=loaded.name)
+
+    @cached_property
+    def parameters(self) -> int:
+        """Number of weights, the head counted once."""
+        return cost.parameters(self.model.shape)
+
+    @property
+    def context(self) -> int:
+        """Tokens that the model sees at a time."""
+        return self.model.shape.context
+
+    def log_prob(self, context: str, continuation: str) -> LogProb:
+        """Log-probability of a continuation given a context (see `log_probs`)."""
+        return self.log_probs([(context, continuation)])[0]
+
+    def log_probs(
+        self, pairs: Sequence[tuple[str, str]], advance: Callable[[int], None] | None = None
+    ) -> list[LogProb]:
+        """Log-probability of each continuation given its context, in nats.
+
+        An empty context stands for the beginning of a document. A context that is too long keeps its last tokens. Where context
+        and continuation together have tokens that end where the context ends, as at any blank, these are used, else each is
+        encoded alone. `advance(n)` is called when n more pairs are done.
+        """
+        return [_log_prob(one) for one in likelihood.score(self.model, [self._pair(*pair) for pair in pairs], advance)]
+
+    def _pair(self, context: str, continuation: str) -> likelihood.Pair:
+        before = tuple(self.tokenizer.encode(context))
+        both = tuple(self.tokenizer.encode(context + continuation))
+        after = both[len(before) :] if both[: len(before)] == before else tuple(self.tokenizer.encode(continuation))
+        return before or (self.tokenizer.end_of_text,), after
+
+    def document_log_probs(
+        self, texts: Sequence[str], *, stride: int | None = None, advance: Callable[[int], None] | None = None
+    ) -> list[LogProb]:
+        """Log-probability of whole texts of any length, each begun after <|endoftext|>, by windows of the context's length.
+
+        Without `stride` windows do not overlap; with it each scores `stride` tokens (GPT-2 paper, table 3: see docs/evaluate.md).
+        """
+        start = self.tokenizer.end_of_text
+        parts = [list(likelihood.windows(self.tokenizer.encode(text), start, self.context, stride)) for text in texts]
+        scored = iter(likelihood.score(self.model, [pair for part in parts for pair in part], advance))
+        return [_joined(list(islice(scored, len(part)))) for part in parts]
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        max_new_tokens: int = 200,
+        sampling: SamplingSettings | None = None,
+        seed: int = 1,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """Continue a prompt piece by piece, never half a character; ends at <|endoftext|> or before a stop string."""
+        text, held = TextStream(), ""
+        for drawn in self._draw(prompt, max_new_tokens, sampling or SamplingSettings(), seed):
+            held += text.add(self.tokenizer.decode_bytes([drawn.token]))
+            found = [place for one in stop if (place := held.find(one)) >= 0]
+            if found:
+                yield held[: min(found)]
+                return
+            safe = _safe_length(held, stop)
+            if safe:
+                yield held[:safe]
+                held = held[safe:]
+        if rest := held + text.end():
+            yield rest
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        max_new_tokens: int = 200,
+        temperature: float = 1.0,
+        top_k: int = 40,
+        top_p: float = 1.0,
+        seed: int = 1,
+        stop: Sequence[str] = (),
+    ) -> str:
+        """Continue a prompt (not repeated in the result). The same seed gives the same text."""
+        rules = SamplingSettings(temperature=temperature, top_k=top_k, top_p=top_p)
+        return "".join(self.stream(prompt, max_new_tokens=max_new_tokens, sampling=rules, seed=seed, stop=stop))
+
+    def sample(
+        self, prompt: str, *, max_new_tokens: int = 200, sampling: SamplingSettings | None = None, seed: int = 1
+    ) -> Sample:
+        """Continue a prompt and keep each token with its probability."""
+        rules = sampling or SamplingSettings()
+        drawn = list(self._draw(prompt, max_new_tokens, rules, seed))
+        return Sample(
+            model=self.name,
+            parameters=self.parameters,
+            prompt=prompt,
+            text=self.tokenizer.decode([one.token for one in drawn]),
+            pieces=self._pieces(drawn),
+            settings=f"{rules.words()}, seed {seed}",
+        )
+
+    def _pieces(self, drawn: Sequence[generation.Drawn]) -> list[Piece]:
+        """Tokens as text; those that share a character are one piece, with the product of their probabilities."""
+        pieces: list[Piece] = []
+        stream, probability = TextStream(), 1.0
+        for one in drawn:
+            probability *= one.probability
+            if text := stream.add(self.tokenizer.decode_bytes([one.token])):
+                pieces.append(Piece(text=text, probability=probability))
+                probability = 1.0
+        if rest := stream.end():
+            pieces.append(Piece(text=rest, probability=probability))
+        return pieces
+
+    def _draw(self, prompt: str, count: int, rules: SamplingSettings, seed: int) -> Iterator[generation.Drawn]:
+        ids = self.tokenizer.encode(prompt) or [self.tokenizer.end_of_text]
+        drawn = generation.draw(self.model, ids, rules, compute.generator("sampling", seed))
+        for one in islice(drawn, count):
+            if one.token == self.tokenizer.end_of_text:
+                return
+            yield one
+
+
+def load(path: str | Path, *, device: compute.DeviceName = "auto") -> LanguageModel:
+    """Read a language model: a model folder, a training run (its newest checkpoint) or a Hugging Face GPT-2 folder."""
+    return LanguageModel.load(path, device=device)
+
+
+def _log_prob(scored: likelihood.Scored) -> LogProb:
+    return LogProb(total=sum(scored.log_probs), by_token=scored.log_probs, greedy=scored.greedy)
+
+
+def _joined(parts: Sequence[likelihood.Scored]) -> LogProb:
+    by_token = tuple(value for part in parts for value in part.log_probs)
+    return LogProb(total=sum(by_token), by_token=by_token, greedy=tuple(value for part in parts for value in part.greedy))
+
+
+def _safe_length(held: str, stop: Sequence[str]) -> int:
+    """How much of the text cannot be the beginning of a stop string."""
+    longest = max(
+        (size for one in stop for size in range(1, len(one)) if held.endswith(one[:size])),
+        default=0,
+    )
+    return len(held) - longest
