@@ -47,6 +47,13 @@ def line(text: str = "", *, style: str = "") -> None:
     _screen().print(Text(text, style=style))
 
 
+def write(text: str) -> None:
+    """Write plain text without ending the line, at once: for text that streams."""
+    screen = _screen()
+    screen.print(Text(text), end="")
+    screen.file.flush()
+
+
 def warn(text: str) -> None:
     """Write one line that the user should not miss."""
     line(f"warning: {text}", style="yellow")

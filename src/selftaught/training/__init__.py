@@ -1,0 +1,1 @@
+"""Pre-training: plans, the step, and runs that resume to the bit."""
