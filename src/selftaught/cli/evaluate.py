@@ -1,0 +1,88 @@
+"""`selftaught evaluate`: zero-shot tasks, beside the papers' numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from selftaught import console, settings, storage
+from selftaught.evaluation.protocols import EvaluateSettings
+from selftaught.report.records import RESULTS_FILE, Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(settings.Verb):
+    """Run zero-shot tasks on a model. Without TASK all that --corpus and --data allow; `selftaught evaluate list` lists them."""
+
+    model: Positional[Path]
+    """A model folder, a training run or a Hugging Face GPT-2 folder."""
+    tasks: Positional[tuple[str, ...]] = ()
+    """Names of tasks."""
+    corpus: Path | None = None
+    """Corpus for the tasks made from held-out text."""
+    data: Path | None = None
+    """Folder of data sets: lambada/, wikitext2/, winograd/, cbt/ (docs/evaluate.md)."""
+    out: Path
+    """Folder for scores and answers."""
+    settings: EvaluateSettings = field(default_factory=EvaluateSettings)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Evaluate as `argv` says."""
+    if list(argv) == ["list"]:
+        _list()
+        return
+    resolved = settings.resolve(Evaluate, argv, prog="selftaught evaluate")
+    command = resolved.command
+    given = {"model": command.model, "corpus": command.corpus, "data": command.data}
+    inputs = {name: path for name, path in given.items() if path is not None}
+    with storage.run(
+        command.out, verb="evaluate", plan=command.settings, sources=resolved.sources, inputs=inputs
+    ) as opened:
+        if opened.finished:
+            console.line(f"{command.out} is finished")
+        else:
+            from selftaught.evaluation.running import evaluate
+
+            evaluate(
+                command.model,
+                command.tasks,
+                out=command.out,
+                corpus=command.corpus,
+                data=command.data,
+                settings=command.settings,
+            )
+            opened.declare(RESULTS_FILE)
+    _show(storage.read_json(command.out / RESULTS_FILE, list[Score]), json=command.json)
+
+
+def _list() -> None:
+    from selftaught.evaluation.registry import TASKS
+
+    console.table(
+        ["task", "", "made from"], [(name, task.summary, task.file or "the corpus") for name, task in TASKS.items()]
+    )
+
+
+def _show(scores: list[Score], *, json: bool) -> None:
+    from selftaught.report import published
+
+    if json:
+        console.result([settings.as_document(score) for score in scores])
+        return
+    rows = [
+        (
+            score.task,
+            score.metric,
+            f"{score.value:.4g}",
+            f"±{score.error:.2g}",
+            score.n,
+            published.nearest(score.task, score.metric, score.parameters),
+            f"{score.seconds:.1f}",
+        )
+        for score in scores
+    ]
+    console.table(["task", "metric", "value", "", "n", "paper, nearest size", "seconds"], rows)

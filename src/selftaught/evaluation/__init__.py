@@ -1,0 +1,1 @@
+"""Zero-shot experiments of the GPT-2 paper. Models are reached as text: no ids here."""

@@ -1,0 +1,55 @@
+"""The papers' printed numbers, in the units of our scores.
+
+GPT-2 paper: table 3 (LAMBADA, CBT, WikiText-2), section 3.4 (Winograd). Sizes as the paper names them. LAMBADA's accuracies in
+table 3 are those with the stop-word filter; without it the paper gives 52.66 % for the largest size (section 3.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SIZES = {"117M": 124_439_808, "345M": 354_823_168, "762M": 774_030_080, "1542M": 1_557_611_200}
+"""The paper's names of the four sizes -> parameters of the released models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Printed:
+    """One printed number."""
+
+    task: str
+    metric: str
+    size: str
+    value: float
+    source: str
+
+
+def _table3(task: str, metric: str, values: tuple[float, float, float, float]) -> list[Printed]:
+    scale = 0.01 if metric.startswith("accuracy") else 1.0
+    return [
+        Printed(task=task, metric=metric, size=size, value=value * scale, source="GPT-2, table 3")
+        for size, value in zip(SIZES, values, strict=True)
+    ]
+
+
+PRINTED: tuple[Printed, ...] = (
+    *_table3("lambada", "perplexity", (35.13, 15.60, 10.87, 8.63)),
+    *_table3("lambada", "accuracy", (45.99, 55.48, 60.12, 63.24)),
+    *_table3("cbt", "accuracy_CN", (87.65, 92.35, 93.45, 93.30)),
+    *_table3("cbt", "accuracy_NE", (83.4, 87.1, 88.0, 89.05)),
+    *_table3("wikitext2", "perplexity", (29.41, 22.76, 19.93, 18.34)),
+    Printed(task="winograd", metric="accuracy", size="1542M", value=0.7070, source="GPT-2, section 3.4"),
+)
+
+
+def printed(task: str, metric: str) -> list[Printed]:
+    """The printed numbers of a task, smallest model first."""
+    return [one for one in PRINTED if (one.task, one.metric) == (task, metric)]
+
+
+def nearest(task: str, metric: str, parameters: int) -> str:
+    """The printed number of the nearest size, in words, or ""."""
+    found = printed(task, metric)
+    if not found:
+        return ""
+    one = min(found, key=lambda each: abs(SIZES[each.size] - parameters))
+    return f"{one.value:.4g} ({one.size})"

@@ -1,0 +1,87 @@
+"""Ten candidates for a missing word: the Children's Book Test, and questions of the same form made from any text."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from selftaught import compute, storage
+from selftaught.tasks.detokenizers import close_up
+from selftaught.tasks.examples import Choice
+from selftaught.tasks.words import STOP_WORDS, sentences
+
+CONTEXT_SENTENCES, CANDIDATES = 20, 10
+CBT_FILES = "cbt/cbt_*_examples.jsonl"
+_WORD = re.compile(r"(?<!\w)[A-Za-z]{4,}(?!\w)")
+
+
+def make_questions(texts: Iterable[tuple[str, str]], *, seed: int) -> Iterator[Choice]:
+    """Questions from every 21 sentences of (id, text): 20 are the context, a word of the last one is to be found.
+
+    The answer and the nine other candidates are words of the context of the same class: at least four letters, no stop word,
+    and all capitalised or all not. Which word of the last sentence is asked for, and the candidates, are drawn by the seed.
+    """
+    for name, text in texts:
+        found = sentences(text)
+        for start in range(0, len(found) - CONTEXT_SENTENCES, CONTEXT_SENTENCES + 1):
+            context = " ".join(found[start : start + CONTEXT_SENTENCES])
+            draw = random.Random(compute.seed_of("cloze", seed, name, start))
+            question = _question(f"{name}@{start}", context, found[start + CONTEXT_SENTENCES], draw)
+            if question is not None:
+                yield question
+
+
+def _question(name: str, context: str, query: str, draw: random.Random) -> Choice | None:
+    known = {word for word in _WORD.findall(context) if word.lower() not in STOP_WORDS}
+    asked = [match for match in _WORD.finditer(query) if match.start() > 0 and match.group() in known]
+    if not asked:
+        return None
+    match = draw.choice(asked)
+    answer = match.group()
+    others = sorted(
+        word for word in known if word.lower() != answer.lower() and word[0].isupper() == answer[0].isupper()
+    )
+    if len(others) < CANDIDATES - 1:
+        return None
+    candidates = [*draw.sample(others, CANDIDATES - 1), answer]
+    draw.shuffle(candidates)
+    return _choice(name, f"{context} {query[: match.start()]}", query[match.end() :], candidates, answer)
+
+
+def _choice(name: str, before: str, after: str, candidates: list[str], answer: str) -> Choice:
+    """The candidates with the rest of the sentence, given all before (GPT-2 paper, section 3.2)."""
+    context, blank = (before[:-1], " ") if before.endswith(" ") else (before, "")
+    return Choice(
+        id=name,
+        contexts=(context,) * len(candidates),
+        continuations=tuple(f"{blank}{candidate}{after}" for candidate in candidates),
+        candidates=tuple(candidates),
+        answer=candidates.index(answer),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    task: str
+    context: list[str]
+    question: str
+    answer: str
+    candidates: list[str]
+
+
+def read_cbt(data: Path) -> dict[str, list[Choice]]:
+    """Questions of the Children's Book Test by category (CN, NE, V, P), Penn Treebank's spacing undone."""
+    found: dict[str, list[Choice]] = {}
+    for path in sorted(data.glob(CBT_FILES)):
+        with storage.reading(path) as stream:
+            for number, line in enumerate(stream, start=1):
+                row = storage.decode_json(line, _Row, path)
+                before, _, after = row.question.partition("XXXXX")
+                context = close_up(" ".join([*row.context, before])).rstrip() + " "
+                rest = close_up(f"X{after}").rstrip()[1:]
+                question = _choice(f"{path.stem}-{number}", context, rest, row.candidates, row.answer)
+                found.setdefault(row.task, []).append(question)
+    return found
