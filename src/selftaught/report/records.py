@@ -10,7 +10,7 @@ from dataclasses import dataclass
 RESULTS_FILE = "results.json"
 """A JSON list of `Score`, in every folder that an evaluation wrote."""
 SAMPLES_FILE = "samples.jsonl"
-OVERLAP_FILE = "overlap.json"
+OVERLAP_FILE, COPIED_FILE = "overlap.json", "copied.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,3 +89,19 @@ class Overlap:
     """Upper bound of the filter's false-positive rate; 0 if hits were recounted exactly."""
     by_document: list[float]
     """Share for each document, in order; documents of fewer than 8 words are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopiedSpan:
+    """The longest stretch of a text that stands word for word in the training text."""
+
+    name: str
+    """The set that the text is from: `samples 4x192`."""
+    sample: int
+    """Which text, counted over all sets."""
+    words: int
+    text: str
+    """In normal form: lower-cased words."""
+    document: str
+    """Id of a training document that holds it."""
+    url: str
