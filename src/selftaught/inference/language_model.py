@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from selftaught import compute
 from selftaught.checkpoint import loading
+from selftaught.errors import UsageError
 from selftaught.inference import generation, likelihood
 from selftaught.inference.sampling import SamplingSettings
 from selftaught.inference.textstream import TextStream
+from selftaught.inference.trees import Pair
 from selftaught.model import cost
 from selftaught.model.transformer import Transformer
 from selftaught.report.records import Piece, Sample
 from selftaught.tokenizer.tokenizer import Tokenizer
+
+REMEMBERED_CONTEXTS = 64
+"""Encoded contexts that are kept: the pairs of one question follow each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +40,27 @@ class LogProb:
 class LanguageModel:
     """A network and its tokenizer. Make one with `load`."""
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, *, name: str = "model") -> None:
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        *,
+        name: str = "model",
+        precision: Literal["float32", "bfloat16"] = "float32",
+    ) -> None:
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+        self.precision = precision
+        """Format of matrix products; log-probabilities are float32 always."""
+        self._encode = lru_cache(REMEMBERED_CONTEXTS)(tokenizer.encode)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: compute.DeviceName = "auto") -> LanguageModel:
+    def load(
+        cls, path: str | Path, *, device: compute.DeviceName = "auto", precision: compute.PrecisionName = "float32"
+    ) -> LanguageModel:
         """Read a model folder, a training run (its newest checkpoint) or a Hugging Face GPT-2 folder."""
-        place = compute.machine(device, "float32").device
-        loaded = loading.load(path, place)
-        return cls(loaded.model, loaded.tokenizer, name=loaded.name)
+        machine = compute.machine(device, precision)
+        loaded = loading.load(path, machine.device)
+        return cls(loaded.model, loaded.tokenizer, name=loaded.name, precision=machine.precision)
 
     @cached_property
     def parameters(self) -> int:
@@ -61,17 +81,47 @@ class LanguageModel:
     ) -> list[LogProb]:
         """Log-probability of each continuation given its context, in nats.
 
-        An empty context stands for the beginning of a document. A context that is too long keeps its last tokens. Where context
-        and continuation together have tokens that end where the context ends, as at any blank, these are used, else each is
-        encoded alone. `advance(n)` is called when n more pairs are done.
+        An empty context stands for the beginning of a document. A context that is too long keeps its last tokens; a continuation
+        longer than the model's context is read in several windows. Equal contexts are computed once; neither order nor company
+        changes a result by more than rounding (1e-4 nats). `advance(n)` is called when n more pairs are done.
         """
-        return [_log_prob(one) for one in likelihood.score(self.model, [self._pair(*pair) for pair in pairs], advance)]
+        encoded = [self.encode_pair(*pair) for pair in pairs]
+        return self._scored([list(self._parts(before, after)) for before, after in encoded], advance)
 
-    def _pair(self, context: str, continuation: str) -> likelihood.Pair:
-        before = tuple(self.tokenizer.encode(context))
-        both = tuple(self.tokenizer.encode(context + continuation))
-        after = both[len(before) :] if both[: len(before)] == before else tuple(self.tokenizer.encode(continuation))
-        return before or (self.tokenizer.end_of_text,), after
+    def encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Ids of a context (at least <|endoftext|>) and of a continuation, as `log_probs` uses them.
+
+        Blanks at the end of the context count as the continuation's. Together the ids are those of the whole text, unless a
+        token of it spans the boundary: then each side is encoded alone.
+        """
+        bare = context.rstrip()
+        continuation = context[len(bare) :] + continuation
+        before = self._encode(bare)
+        if not before or continuation[:1] in ("", " ", "\n"):  # no token goes on across such a boundary
+            after = self.tokenizer.encode(continuation)
+        else:
+            whole = self.tokenizer.encode(bare + continuation)
+            together = whole[: len(before)] == before
+            after = whole[len(before) :] if together else self.tokenizer.encode(continuation)
+        return before or [self.tokenizer.end_of_text], after
+
+    def _parts(self, before: list[int], after: list[int]) -> Iterator[Pair]:
+        """One pair, or several if the continuation alone is longer than the context."""
+        for done in range(0, len(after), self.context):
+            yield [*before, *after[:done]], after[done : done + self.context]
+
+    def _scored(self, parts: Sequence[Sequence[Pair]], advance: Callable[[int], None] | None) -> list[LogProb]:
+        """Score texts that consist of several pairs each; `advance` hears of texts."""
+        pairs = [pair for part in parts for pair in part]
+        told = _Telling(len(pairs), len(parts), advance)
+        with self._precision():
+            scored = iter(likelihood.score(self.model, pairs, told.advance))
+        told.finish()
+        return [_joined(list(islice(scored, len(part)))) for part in parts]
+
+    def _precision(self) -> torch.autocast:
+        kind = self.model.tokens.weight.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def document_log_probs(
         self, texts: Sequence[str], *, stride: int | None = None, advance: Callable[[int], None] | None = None
@@ -79,11 +129,11 @@ class LanguageModel:
         """Log-probability of whole texts of any length, each begun after <|endoftext|>, by windows of the context's length.
 
         Without `stride` windows do not overlap; with it each scores `stride` tokens (GPT-2 paper, table 3: see docs/evaluate.md).
+        `advance(n)` is called when n more texts are done.
         """
         start = self.tokenizer.end_of_text
         parts = [list(likelihood.windows(self.tokenizer.encode(text), start, self.context, stride)) for text in texts]
-        scored = iter(likelihood.score(self.model, [pair for part in parts for pair in part], advance))
-        return [_joined(list(islice(scored, len(part)))) for part in parts]
+        return self._scored(parts, advance)
 
     def stream(
         self,
@@ -154,25 +204,50 @@ class LanguageModel:
 
     def _draw(self, prompt: str, count: int, rules: SamplingSettings, seed: int) -> Iterator[generation.Drawn]:
         ids = self.tokenizer.encode(prompt) or [self.tokenizer.end_of_text]
-        drawn = generation.draw(self.model, ids, rules, compute.generator("sampling", seed))
-        for one in islice(drawn, count):
+        if count < 0:
+            raise UsageError("the number of new tokens is too small", expected="0 or more", got=str(count))
+        size = self.tokenizer.vocabulary_size
+        drawn = generation.draw(self.model, ids, rules, compute.generator("sampling", seed), size)
+        for _ in range(count):
+            with self._precision():
+                one = next(drawn)
             if one.token == self.tokenizer.end_of_text:
                 return
             yield one
 
 
-def load(path: str | Path, *, device: compute.DeviceName = "auto") -> LanguageModel:
+def load(
+    path: str | Path, *, device: compute.DeviceName = "auto", precision: compute.PrecisionName = "float32"
+) -> LanguageModel:
     """Read a language model: a model folder, a training run (its newest checkpoint) or a Hugging Face GPT-2 folder."""
-    return LanguageModel.load(path, device=device)
+    return LanguageModel.load(path, device=device, precision=precision)
 
 
-def _log_prob(scored: likelihood.Scored) -> LogProb:
-    return LogProb(total=sum(scored.log_probs), by_token=scored.log_probs, greedy=scored.greedy)
+class _Telling:
+    """Tells progress in texts although pairs are what gets done."""
+
+    def __init__(self, pairs: int, texts: int, advance: Callable[[int], None] | None) -> None:
+        self._pairs, self._texts, self._advance = pairs, texts, advance
+        self._done = self._told = 0
+
+    def advance(self, pairs: int) -> None:
+        self._done += pairs
+        self._tell(self._texts * self._done // self._pairs)
+
+    def finish(self) -> None:
+        self._tell(self._texts)
+
+    def _tell(self, texts: int) -> None:
+        if self._advance is not None and texts > self._told:
+            self._advance(texts - self._told)
+        self._told = max(self._told, texts)
 
 
 def _joined(parts: Sequence[likelihood.Scored]) -> LogProb:
     by_token = tuple(value for part in parts for value in part.log_probs)
-    return LogProb(total=sum(by_token), by_token=by_token, greedy=tuple(value for part in parts for value in part.greedy))
+    return LogProb(
+        total=sum(by_token), by_token=by_token, greedy=tuple(value for part in parts for value in part.greedy)
+    )
 
 
 def _safe_length(held: str, stop: Sequence[str]) -> int:

@@ -1,29 +1,27 @@
 """Log-probabilities of continuations given contexts, for many pairs at once. Knows ids only.
 
-Pairs with the same context share its computation; the others are sorted by length and padded on the right, which a causal
-network cannot see. Only the hidden states of scored positions go through the head.
+What pairs share is computed once (`inference.trees`), rows are padded on the right, which a causal network cannot see, and
+only the states that predict a scored token meet the head. Shapes: B rows, T trunk, S branches, K scored tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from selftaught.errors import UsageError
-from selftaught.model.cache import Cache
+from selftaught.inference import trees
+from selftaught.inference.trees import Pair
+from selftaught.model.cache import Cache, remembered_as
 from selftaught.model.transformer import Transformer
 
-Pair = tuple[tuple[int, ...], tuple[int, ...]]
-"""Context (at least one token) and continuation."""
-BATCH_TOKENS = 4096
-"""Tokens in a batch, padding included."""
-HEAD_TOKENS = 2048
-"""Positions whose logits exist at a time."""
-_WORTH_SHARING = 16
-"""Shortest context whose computation is shared."""
+BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
+"""Tokens in a batch, padding included: measured on two cores; what keeps an accelerator busy."""
+LOGITS = {"cpu": 1 << 21, "cuda": 1 << 27}
+"""Logits that exist at a time: on a processor, what its cache nearly holds."""
 
 
 @dataclass(frozen=True)
@@ -38,112 +36,99 @@ class Scored:
 def score(model: Transformer, pairs: Sequence[Pair], advance: Callable[[int], None] | None = None) -> list[Scored]:
     """Score pairs, in order. Contexts that do not fit keep their last tokens.
 
-    `advance(n)` is called when n more pairs are done. Raises UsageError for an empty context or a continuation longer than
-    the network's context.
+    `advance(n)` is called when n more pairs are done. Raises UsageError for an empty context, a continuation longer than the
+    network's context, and ids outside its vocabulary.
     """
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    fitted = [_fit(pair, model.shape.context) for pair in pairs]
-    results: list[Scored] = [Scored((), ())] * len(pairs)
-    for number, (context, continuation) in enumerate(fitted):
-        if continuation:
-            groups[context].append(number)
-    alone: list[int] = []
-    for context, numbers in groups.items():
-        if len(numbers) > 1 and len(context) >= _WORTH_SHARING:
-            _put(results, numbers, _score_shared(model, context, [fitted[number][1] for number in numbers]), advance)
-        else:
-            alone += numbers
-    for numbers in _batches(alone, fitted):
-        _put(results, numbers, _score_batch(model, [fitted[number] for number in numbers]), advance)
+    fitted = [_fit(pair, model) for pair in pairs]
+    results = [Scored((), ())] * len(pairs)
+    untold = sum(not continuation for _, continuation in pairs)
+    for batch in trees.batches(trees.trees(fitted), _limit(BATCH_TOKENS, model)):
+        found: dict[int, list[tuple[float, bool]]] = {number: [] for tree in batch for number in tree.members}
+        for wanted, states_KC in _passes(model, batch, fitted):
+            predicted = zip(*_predictions(model, states_KC, wanted.targets), strict=True)
+            for number, one in zip(wanted.pairs.tolist(), predicted, strict=True):
+                found[number].append(one)
+        for number, rows in found.items():
+            results[number] = Scored(tuple(value for value, _ in rows), tuple(first for _, first in rows))
+        untold = _tell(advance, untold + len(found))
+    _tell(advance, untold)
     return results
 
 
-def _put(
-    results: list[Scored], numbers: Sequence[int], scored: Iterable[Scored], advance: Callable[[int], None] | None
-) -> None:
-    for number, one in zip(numbers, scored, strict=True):
-        results[number] = one
-    if advance is not None:
-        advance(len(numbers))
+def _tell(advance: Callable[[int], None] | None, count: int) -> int:
+    if advance is not None and count:
+        advance(count)
+    return 0
 
 
-def _fit(pair: Pair, room: int) -> Pair:
-    context, continuation = pair
+def _limit(limits: dict[str, int], model: Transformer) -> int:
+    return limits["cpu" if model.tokens.weight.device.type == "cpu" else "cuda"]
+
+
+def _fit(pair: Pair, model: Transformer) -> Pair:
+    (context, continuation), room = pair, model.shape.context
     if not context:
         raise UsageError("a continuation needs a context of at least one token")
     if len(continuation) > room:
         raise UsageError("a continuation does not fit", expected=f"at most {room} tokens", got=str(len(continuation)))
-    return context[-(room - len(continuation) + 1) :], continuation
+    context = context[-(room - len(continuation) + 1) :]
+    unknown = [token for part in (context, continuation) for token in part if not 0 <= token < model.shape.vocabulary]
+    if unknown:
+        raise UsageError(
+            f"id {unknown[0]} is not in the vocabulary of the model", expected=f"0 to {model.shape.vocabulary - 1}"
+        )
+    return context, continuation
 
 
-def _batches(numbers: list[int], pairs: Sequence[Pair]) -> Iterator[list[int]]:
-    """Numbers in batches of similar length, longest first, so that too little memory shows at once."""
-    batch: list[int] = []
-    longest = 0
-    for number in sorted(numbers, key=lambda one: -sum(map(len, pairs[one]))):
-        longest = longest or sum(map(len, pairs[number])) - 1
-        if batch and (len(batch) + 1) * longest > BATCH_TOKENS:
-            yield batch
-            batch, longest = [], sum(map(len, pairs[number])) - 1
-        batch.append(number)
-    if batch:
-        yield batch
+def _passes(
+    model: Transformer, batch: Sequence[trees.Tree], pairs: Sequence[Pair]
+) -> Iterator[tuple[trees.Wanted, torch.Tensor]]:
+    """Run the trunks of a batch, then its branches; yield what each pass predicts and the states that do."""
+    device = model.tokens.weight.device
+    trunk_BT = torch.from_numpy(trees.padded([tree.trunk for tree in batch])).to(device)
+    branches = max(tree.branch_tokens for tree in batch)
+    cache = None
+    if branches:
+        length = trunk_BT.shape[1] + branches
+        cache = Cache(model.shape, batch=len(batch), length=length, device=device, dtype=remembered_as(device))
+    yield _chosen(model(trunk_BT, cache), trees.trunk_wanted(batch, pairs))
+    if cache is not None:
+        ids_BS, places_BS, mask = (torch.from_numpy(part).to(device) for part in trees.side_by_side(batch))
+        yield _chosen(model(ids_BS, cache, places_BT=places_BS, mask=mask), trees.branch_wanted(batch, pairs))
 
 
-def _score_batch(model: Transformer, pairs: Sequence[Pair]) -> list[Scored]:
-    rows = [context + continuation for context, continuation in pairs]
-    hidden_BTC = model(_padded([row[:-1] for row in rows], model))
-    places = [(len(context) - 1, len(continuation)) for context, continuation in pairs]
-    wanted = torch.cat([hidden_BTC[row, start : start + count] for row, (start, count) in enumerate(places)])
-    return _scored(model, wanted, [continuation for _, continuation in pairs])
+def _chosen(hidden_BTC: torch.Tensor, wanted: trees.Wanted) -> tuple[trees.Wanted, torch.Tensor]:
+    return wanted, hidden_BTC.flatten(0, 1)[torch.from_numpy(wanted.states).to(hidden_BTC.device)]
 
 
-def _score_shared(model: Transformer, context: tuple[int, ...], continuations: Sequence[tuple[int, ...]]) -> list[Scored]:
-    """One pass over the context, then all continuations on copies of its cache."""
-    prefix = Cache(model.shape, batch=1, length=len(context), device=model.tokens.weight.device)
-    first_C = model(_padded([context], model), prefix)[0, -1]
-    longest = max(map(len, continuations))
-    states = first_C.expand(len(continuations), 1, -1)
-    if longest > 1:
-        cache = prefix.repeat(len(continuations), len(context) + longest - 1)
-        states = torch.cat([states, model(_padded([one[:-1] for one in continuations], model), cache)], dim=1)
-    wanted = torch.cat([states[row, : len(one)] for row, one in enumerate(continuations)])
-    return _scored(model, wanted, continuations)
-
-
-def _padded(rows: Sequence[tuple[int, ...]], model: Transformer) -> torch.Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([row + (0,) * (longest - len(row)) for row in rows], device=model.tokens.weight.device)
-
-
-def _scored(model: Transformer, hidden_NC: torch.Tensor, continuations: Sequence[tuple[int, ...]]) -> list[Scored]:
-    targets_N = torch.tensor([token for one in continuations for token in one], device=hidden_NC.device)
+def _predictions(model: Transformer, states_KC: torch.Tensor, targets_K: np.ndarray) -> tuple[list[float], list[bool]]:
+    """Log-probability of each target, and whether it was the first choice; a few states at a time."""
     log_probs, greedy = [], []
-    for start in range(0, len(targets_N), HEAD_TOKENS):
-        logits_NV = model.logits(hidden_NC[start : start + HEAD_TOKENS])
-        targets = targets_N[start : start + HEAD_TOKENS]
-        chosen = logits_NV.gather(1, targets[:, None])[:, 0]
-        log_probs.append(chosen - logits_NV.logsumexp(-1))
-        greedy.append(logits_NV.argmax(-1) == targets)
-    values, firsts = torch.cat(log_probs).tolist(), torch.cat(greedy).tolist()
-    scored, place = [], 0
-    for one in continuations:
-        scored.append(Scored(tuple(values[place : place + len(one)]), tuple(firsts[place : place + len(one)])))
-        place += len(one)
-    return scored
+    size = max(16, _limit(LOGITS, model) // model.shape.vocabulary)
+    targets = torch.from_numpy(targets_K).to(states_KC.device)
+    for start in range(0, len(targets), size):
+        logits_KV, wanted_K = model.logits(states_KC[start : start + size]), targets[start : start + size]
+        best_K, choice_K = logits_KV.max(dim=-1)
+        chosen_K = logits_KV.gather(1, wanted_K[:, None])[:, 0] - best_K
+        log_probs += (chosen_K - logits_KV.sub_(best_K[:, None]).exp_().sum(dim=-1).log_()).tolist()
+        greedy += (choice_K == wanted_K).tolist()
+    return log_probs, greedy
 
 
 def windows(ids: Sequence[int], start: int, context: int, stride: int | None = None) -> Iterator[Pair]:
     """A text as pairs that score each of its tokens once; the first is conditioned on the token `start`.
 
-    Without `stride`, windows of `context` tokens that do not overlap. With it, each further window scores `stride` tokens and
-    sees `context` - `stride` before them.
+    Windows of `context` tokens begin every `stride` tokens (default: `context`, so that they do not overlap). The first scores
+    all its tokens, each further one the last `stride`, which see at least `context` - `stride` tokens before them. Raises
+    UsageError for a stride that would leave tokens out.
     """
-    everything = (start, *ids)
-    step = min(stride or context, context)
-    place = 1
-    while place < len(everything):
-        end = min(place + (context if place == 1 else step), len(everything))
-        first = place - 1 if stride is None else max(0, end - 1 - context)
+    step = context if stride is None else stride
+    if not 1 <= step <= context:
+        raise UsageError("this stride leaves tokens out", expected=f"1 to {context}", got=str(step))
+    everything, place = (start, *ids), 1
+    for first in range(0, len(ids), step):
+        end = min(first + context + 1, len(everything))
         yield everything[first:place], everything[place:end]
+        if end == len(everything):
+            return
         place = end

@@ -11,7 +11,13 @@ class Cache:
     """Room for `length` positions of a batch, filled from the left; `filled` positions are valid in every row."""
 
     def __init__(
-        self, shape: ModelShape, *, batch: int, length: int, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        shape: ModelShape,
+        *,
+        batch: int,
+        length: int,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         size = (shape.layers, 2, batch, shape.heads, length, shape.channels // shape.heads)
         self._room = torch.empty(size, device=device, dtype=dtype)
@@ -29,11 +35,8 @@ class Cache:
         self._room[layer, 1, :, :, self.filled : end] = value_BHTK
         return self._room[layer, 0, :, :, :end], self._room[layer, 1, :, :, :end]
 
-    def repeat(self, batch: int, length: int) -> Cache:
-        """A cache of `batch` copies of this one's single row, with room for `length` positions."""
-        copy = object.__new__(Cache)
-        layers, two, _, heads, _, size = self._room.shape
-        copy._room = self._room.new_empty((layers, two, batch, heads, length, size))  # noqa: SLF001 - of its own class
-        copy._room[:, :, :, :, : self.filled] = self._room[:, :, :, :, : self.filled]  # noqa: SLF001
-        copy.filled = self.filled
-        return copy
+
+def remembered_as(device: torch.device) -> torch.dtype:
+    """The format that keys and values have on a device now: autocast's, or float32."""
+    kind = str(device.type)
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32

@@ -29,24 +29,23 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(shape.channels, 3 * shape.channels)
         self.output = nn.Linear(shape.channels, shape.channels)
 
-    def forward(self, hidden_BTC: torch.Tensor, cache: Cache | None, layer: int) -> torch.Tensor:
-        """Mix each position with those before it."""
+    def forward(
+        self, hidden_BTC: torch.Tensor, cache: Cache | None, layer: int, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Mix each position with those before it, or those that `mask` lets it see."""
         batch, new, channels = hidden_BTC.shape
         parts = self.query_key_value(hidden_BTC).view(batch, new, 3, self.heads, channels // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        mask = None
         if cache is not None:
-            past = cache.filled
             key, value = cache.extend(layer, key, value)
-            if past and new > 1:
-                mask = torch.ones(new, past + new, dtype=torch.bool, device=hidden_BTC.device).tril(diagonal=past)
+            query = query.to(key.dtype)
         mixed_BHTK = functional.scaled_dot_product_attention(
             query,
             key,
             value,
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=mask is None and key.shape[2] == new,
+            is_causal=mask is None and new > 1,
         )
         return self.output(mixed_BHTK.transpose(1, 2).reshape(batch, new, channels))  # type: ignore[no-any-return]
 
@@ -76,12 +75,12 @@ class Block(nn.Module):
         self.feed = FeedForward(shape)
         self.drop = nn.Dropout(shape.dropout)
 
-    def forward(self, hidden: torch.Tensor, cache: Cache | None, layer: int) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, cache: Cache | None, layer: int, mask: torch.Tensor | None) -> torch.Tensor:
         """Pass hidden_BTC through the block."""
         if self.before:
-            hidden = hidden + self.drop(self.attention(self.attention_norm(hidden), cache, layer))
+            hidden = hidden + self.drop(self.attention(self.attention_norm(hidden), cache, layer, mask))
             return hidden + self.drop(self.feed(self.feed_norm(hidden)))  # type: ignore[no-any-return]
-        hidden = self.attention_norm(hidden + self.drop(self.attention(hidden, cache, layer)))
+        hidden = self.attention_norm(hidden + self.drop(self.attention(hidden, cache, layer, mask)))
         return self.feed_norm(hidden + self.drop(self.feed(hidden)))  # type: ignore[no-any-return]
 
 
@@ -97,19 +96,29 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm: nn.Module = nn.LayerNorm(shape.channels) if shape.norm == "before" else nn.Identity()
 
-    def forward(self, ids_BT: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        ids_BT: torch.Tensor,
+        cache: Cache | None = None,
+        *,
+        places_BT: torch.Tensor | None = None,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Hidden states hidden_BTC after the last normalisation; with a cache, of the new positions, which it then holds.
 
-        Raises UsageError for more positions than the context has.
+        Rows that are not one text each say where their tokens stand (`places_BT`) and what each may see (`mask`, True = seen,
+        broadcast to B, H, T, M). Raises UsageError for more positions than the context has.
         """
         past = cache.filled if cache is not None else 0
         new = ids_BT.shape[1]
-        if past + new > self.shape.context:
+        if places_BT is None and past + new > self.shape.context:
             raise UsageError("too many tokens", expected=f"at most {self.shape.context}", got=str(past + new))
-        places = torch.arange(past, past + new, device=ids_BT.device)
+        places = torch.arange(past, past + new, device=ids_BT.device) if places_BT is None else places_BT
+        if mask is None and past and new > 1:
+            mask = torch.ones(new, past + new, dtype=torch.bool, device=ids_BT.device).tril(diagonal=past)
         hidden = self.drop(self.tokens(ids_BT) + self.positions(places))
         for layer, block in enumerate(self.blocks):
-            hidden = block(hidden, cache, layer)
+            hidden = block(hidden, cache, layer, mask)
         if cache is not None:
             cache.filled += new
         return self.norm(hidden)  # type: ignore[no-any-return]
@@ -122,7 +131,7 @@ class Transformer(nn.Module):
 def loss_sum(model: Transformer, ids_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
     """Sum of -log p(target) over all tokens, in nats; at most LOSS_CHUNK tokens' logits exist at a time."""
     hidden_NC = model(ids_BT).flatten(0, 1)
-    loss: torch.Tensor = _ChunkedLoss.apply(hidden_NC, model.tokens.weight, targets_BT.flatten())
+    loss: torch.Tensor = _ChunkedLoss.apply(hidden_NC, model.tokens.weight, targets_BT.flatten())  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -141,7 +150,9 @@ class _ChunkedLoss(torch.autograd.Function):
             log_probs = torch.log_softmax((part @ weight.T).float(), dim=-1)
             total -= log_probs.gather(1, targets).sum()
             if hidden_gradient is not None and weight_gradient is not None:
-                change = log_probs.exp_().scatter_add_(1, targets, log_probs.new_full(targets.shape, -1.0)).to(part.dtype)
+                change = (
+                    log_probs.exp_().scatter_add_(1, targets, log_probs.new_full(targets.shape, -1.0)).to(part.dtype)
+                )
                 hidden_gradient[start : start + LOSS_CHUNK] = change @ weight
                 weight_gradient += change.T @ part
         ctx.save_for_backward(hidden_gradient, weight_gradient)
