@@ -28,8 +28,6 @@ TOKENS_PER_PARAMETER = 0.5
 """A larger top size is chosen only if there is time for at least this many tokens for each of its parameters."""
 RESERVE = 0.92
 """Share of the time that is planned for; the rest is for start-up, checkpoints and held-out measurements."""
-PEAK_RATE, RATE_CHANNELS = 0.004, 256
-"""Highest learning rate at 256 channels; at others in inverse proportion to the root of the channels (docs/train.md)."""
 Speed = Callable[[TrainingPlan, int], float]
 """Plan and vocabulary -> tokens per second."""
 
@@ -65,7 +63,6 @@ def plan_of(rung: tuple[int, int], seed: int) -> TrainingPlan:
         layers=layers,
         heads=max(1, channels // HEAD_SIZE) if channels % HEAD_SIZE == 0 else channels // 16,
         channels=channels,
-        peak_rate=round(PEAK_RATE * (RATE_CHANNELS / channels) ** 0.5, 6),
         seed=seed,
     )
 
