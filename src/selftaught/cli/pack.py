@@ -57,5 +57,8 @@ def run(argv: Sequence[str]) -> None:
         console.result(settings.as_document(index))
     console.table(
         ["", "documents", "tokens", "bytes per token"],
-        [(name, side.documents, f"{side.tokens:,}", f"{side.bytes / side.tokens:.2f}") for name, side in index.splits.items()],
+        [
+            (name, side.documents, f"{side.tokens:,}", f"{side.bytes / side.tokens:.2f}")
+            for name, side in index.splits.items()
+        ],
     )

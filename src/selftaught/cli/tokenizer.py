@@ -110,9 +110,16 @@ def _report(tokenizer: Tokenizer, command: Learn) -> None:
     rates = {split: _bytes_per_token(tokenizer, documents.read(command.corpus, split)) for split in documents.SPLITS}
     if command.json:
         console.result(
-            {"vocabulary_size": tokenizer.vocabulary_size, "bytes_per_token": rates, "fingerprint": tokenizer.fingerprint}
+            {
+                "vocabulary_size": tokenizer.vocabulary_size,
+                "bytes_per_token": rates,
+                "fingerprint": tokenizer.fingerprint,
+            }
         )
-    console.line(f"{tokenizer.vocabulary_size} ids, " + ", ".join(f"{rate:.2f} bytes per token ({name})" for name, rate in rates.items()))
+    console.line(
+        f"{tokenizer.vocabulary_size} ids, "
+        + ", ".join(f"{rate:.2f} bytes per token ({name})" for name, rate in rates.items())
+    )
 
 
 def _bytes_per_token(tokenizer: Tokenizer, rows: Iterator[object]) -> float:
@@ -167,9 +174,16 @@ def _show(argv: Sequence[str]) -> None:
     tokenizer = Tokenizer.load(command.tokenizer)
     steps = {word: tokenizer.merge_steps(word) for word in command.text}
     if command.json:
-        console.result({word: [[token.decode("utf-8", "replace") for token in step] for step in all_] for word, all_ in steps.items()})
+        console.result(
+            {
+                word: [[token.decode("utf-8", "replace") for token in step] for step in all_]
+                for word, all_ in steps.items()
+            }
+        )
         return
     for word, all_ in steps.items():
         for step in all_:
             console.line(" | ".join(token.decode("utf-8", "backslashreplace") for token in step))
-        console.line(f"{word!r}: {len(all_[-1])} tokens, {sum(map(len, all_[-1])) / max(1, len(all_[-1])):.2f} bytes per token")
+        console.line(
+            f"{word!r}: {len(all_[-1])} tokens, {sum(map(len, all_[-1])) / max(1, len(all_[-1])):.2f} bytes per token"
+        )

@@ -82,8 +82,12 @@ def _checked(ids: dict[str, int], merges: tuple[tuple[bytes, bytes], ...], folde
     try:
         tokens = {unwritten(token): number for token, number in ids.items()}
     except KeyError as problem:
-        raise DamagedFileError(f"the vocabulary in {folder} has a sign outside the byte alphabet: {problem}") from problem
-    needed = [bytes([byte]) for byte in range(256)] + [part for left, right in merges for part in (left, right, left + right)]
+        raise DamagedFileError(
+            f"the vocabulary in {folder} has a sign outside the byte alphabet: {problem}"
+        ) from problem
+    needed = [bytes([byte]) for byte in range(256)] + [
+        part for left, right in merges for part in (left, right, left + right)
+    ]
     missing = [token for token in needed if token not in tokens]
     if missing:
         raise DamagedFileError(

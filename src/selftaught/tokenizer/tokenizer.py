@@ -130,9 +130,7 @@ class Tokenizer:
 
 
 def _one_merge(ids: Sequence[int], pairs: merging.Pairs) -> list[int]:
-    found = [
-        (pairs[pair][0], place) for place, pair in enumerate(zip(ids, ids[1:], strict=False)) if pair in pairs
-    ]
+    found = [(pairs[pair][0], place) for place, pair in enumerate(zip(ids, ids[1:], strict=False)) if pair in pairs]
     if not found:
         return list(ids)
     _, place = min(found)

@@ -26,7 +26,9 @@ def pack(corpus: str | Path, tokenizer: Tokenizer, out: str | Path, *, shard_tok
     """
     corpus, out = Path(corpus), Path(out)
     splits = {
-        split: _pack_split(documents.read(corpus, split), documents.count(corpus, split), tokenizer, out, split, shard_tokens)
+        split: _pack_split(
+            documents.read(corpus, split), documents.count(corpus, split), tokenizer, out, split, shard_tokens
+        )
         for split in ("train", "heldout")
     }
     dtype: Literal["uint16", "uint32"] = "uint16" if tokenizer.dtype is np.uint16 else "uint32"
@@ -65,7 +67,9 @@ def _pack_split(
     return SplitIndex(tokens=sum(shard.tokens for shard in shards), documents=count, bytes=size, shards=tuple(shards))
 
 
-def _write_shard(out: Path, split: str, number: int, arrays: list[np.ndarray[tuple[int], np.dtype[np.generic]]]) -> Shard:
+def _write_shard(
+    out: Path, split: str, number: int, arrays: list[np.ndarray[tuple[int], np.dtype[np.generic]]]
+) -> Shard:
     joined = np.concatenate(arrays)
     data = joined.astype(joined.dtype.newbyteorder("<")).tobytes()
     name = f"{split}-{number:05}.tokens"
