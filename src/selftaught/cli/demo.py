@@ -89,7 +89,15 @@ def _demonstrate(command: Demo, opened: storage.Run) -> None:
     corpus, tokens = out / "corpus", out / "tokens"
     _make_corpus(command, corpus)
     stages.run_verb(
-        ["tokenizer", "learn", str(corpus), "--vocabulary-size", str(asked.vocabulary_size), "--out", str(out / "tokenizer")]
+        [
+            "tokenizer",
+            "learn",
+            str(corpus),
+            "--vocabulary-size",
+            str(asked.vocabulary_size),
+            "--out",
+            str(out / "tokenizer"),
+        ]
     )
     stages.run_verb(["pack", str(corpus), "--tokenizer", str(out / "tokenizer"), "--out", str(tokens)])
     ladder = _ladder(command, opened, tokens, elapsed=time.monotonic() - start)

@@ -106,7 +106,9 @@ def _samples(command: Generate) -> list[Sample]:
         samples = []
         for prompt in prompts:
             for number in range(asked.samples):
-                samples.append(model.sample(prompt, max_new_tokens=asked.tokens, sampling=rules, seed=asked.seed + number))
+                samples.append(
+                    model.sample(prompt, max_new_tokens=asked.tokens, sampling=rules, seed=asked.seed + number)
+                )
                 bar.advance()
     return samples
 

@@ -53,7 +53,15 @@ def _show(command: OverlapVerb) -> None:
     console.table(
         ["text", "against", "documents", f"{command.settings.words}-grams", "found", "share", "false positives"],
         [
-            (row.name, row.against, row.documents, row.ngrams, row.hits, f"{row.share:.2%}", f"<= {row.false_positive_rate:.1e}")
+            (
+                row.name,
+                row.against,
+                row.documents,
+                row.ngrams,
+                row.hits,
+                f"{row.share:.2%}",
+                f"<= {row.false_positive_rate:.1e}",
+            )
             for row in rows
         ],
     )

@@ -49,4 +49,6 @@ def _report(command: Train) -> None:
     if command.json:
         console.result(settings.as_document(last))
     heldout = f", held-out {last.heldout_bits_per_byte:.3f} bits per byte" if last.heldout_bits_per_byte else ""
-    console.line(f"step {last.step}: loss {last.loss:.3f}{heldout}, {last.tokens_per_second:,.0f} tokens/s, {last.seconds:.0f} s")
+    console.line(
+        f"step {last.step}: loss {last.loss:.3f}{heldout}, {last.tokens_per_second:,.0f} tokens/s, {last.seconds:.0f} s"
+    )

@@ -76,7 +76,9 @@ def build_default(out: str | Path, *, settings: BuildSettings | None = None) -> 
         return build_corpus([path], out, settings=settings, places=places)
 
 
-def build_local(paths: Sequence[str | Path], out: str | Path, *, settings: FinishingSettings | None = None) -> list[FunnelRow]:
+def build_local(
+    paths: Sequence[str | Path], out: str | Path, *, settings: FinishingSettings | None = None
+) -> list[FunnelRow]:
     """Build a corpus folder from text files and folders of them, and return its funnel."""
     from selftaught.corpus import local
 

@@ -87,7 +87,9 @@ class Funnel:
 def show_funnel(rows: Iterable[FunnelRow]) -> None:
     """Print the funnel as a table."""
     named = {"": "came in", "kept": "kept"}
-    table = [(row.stage if row.reason == "" else "", named.get(row.reason, f"- {row.reason}"), row.count) for row in rows]
+    table = [
+        (row.stage if row.reason == "" else "", named.get(row.reason, f"- {row.reason}"), row.count) for row in rows
+    ]
     console.table(["stage", "", "count"], table)
 
 

@@ -69,9 +69,7 @@ class _GuardedResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         if host in self._places:
             address, port = self._places[host]
-            return [
-                ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)
-            ]
+            return [ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)]
         found = await self._resolver.resolve(host, port, family)
         allowed = [one for one in found if ipaddress.ip_address(one["host"].partition("%")[0]).is_global]
         if not allowed:
@@ -106,9 +104,7 @@ class _Fetcher:
                     raise PageProblem("robots.txt")
                 response = await self._get(url)
             if isinstance(response, pages.Page):
-                return pages.Page(
-                    url=link.url, final_url=url, content_type=response.content_type, body=response.body
-                )
+                return pages.Page(url=link.url, final_url=url, content_type=response.content_type, body=response.body)
             url = normalise(urljoin(url, response))
             if not url:
                 raise PageProblem("redirect to no web address")
@@ -137,7 +133,9 @@ class _Fetcher:
             try:
                 return await self._get_once(url)
             except PageProblem as problem:
-                passing = any(str(problem) == f"status {code}" for code in _TRY_AGAIN) or str(problem) == "no connection"
+                passing = (
+                    any(str(problem) == f"status {code}" for code in _TRY_AGAIN) or str(problem) == "no connection"
+                )
                 if not passing or attempt == _RETRIES:
                     raise
                 await asyncio.sleep(0.2 * 4**attempt)
@@ -151,7 +149,9 @@ class _Fetcher:
                 if response.status != 200:
                     raise PageProblem(f"status {response.status}")
                 body = await self._body(response)
-                return pages.Page(url=url, final_url=url, content_type=response.headers.get("Content-Type", ""), body=body)
+                return pages.Page(
+                    url=url, final_url=url, content_type=response.headers.get("Content-Type", ""), body=body
+                )
         except TimeoutError:
             raise PageProblem("timeout") from None
         except (aiohttp.ClientError, OSError, ValueError) as problem:

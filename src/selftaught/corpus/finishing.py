@@ -35,7 +35,8 @@ def finish(rows: Iterable[Document], out: Path, funnel: Funnel, rules: Finishing
     seen = Deduplicator(rules.near_duplicate)
     with ExitStack() as stack, console.progress("cleaning", unit="documents") as bar:
         adders = {
-            split: stack.enter_context(storage.writing_rows(documents.split_file(out, split))) for split in documents.SPLITS
+            split: stack.enter_context(storage.writing_rows(documents.split_file(out, split)))
+            for split in documents.SPLITS
         }
         for row in rows:
             bar.advance()
@@ -71,5 +72,7 @@ def _require_both_sides(funnel: Funnel, rules: FinishingSettings) -> None:
         "too little text to hold some of it out",
         expected="at least one document on each side of the split",
         got=f"{sides['train']} train, {sides['heldout']} held out" + (f"; dropped: {reasons}" if reasons else ""),
-        hint=f"give more text, or a larger --heldout than {rules.heldout:g}" if sum(sides.values()) else "give more text",
+        hint=f"give more text, or a larger --heldout than {rules.heldout:g}"
+        if sum(sides.values())
+        else "give more text",
     )

@@ -81,9 +81,7 @@ def mentions() -> Counter[str]:
     topics = pydoc_data.topics.topics
     words = {name: set(re.findall(r"\w+", text)) for name, text in topics.items()}
     named = {name: set(re.findall(r"\w+", name)) for name in topics}
-    return Counter(
-        {name: sum(named[name] <= words[other] for other in topics if other != name) for name in topics}
-    )
+    return Counter({name: sum(named[name] <= words[other] for other in topics if other != name) for name in topics})
 
 
 def submissions() -> list[dict[str, object]]:

@@ -7,7 +7,22 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, url
 
 _TRACKING = frozenset(("fbclid", "gclid", "igshid", "mc_cid", "mc_eid", "ref_src"))
 _PORTS = {"http": 80, "https": 443}
-_MEDIA = (".jpg", ".jpeg", ".png", ".gif", ".gifv", ".webp", ".svg", ".mp4", ".webm", ".mp3", ".pdf", ".zip", ".gz", ".exe")
+_MEDIA = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".gif",
+    ".gifv",
+    ".webp",
+    ".svg",
+    ".mp4",
+    ".webm",
+    ".mp3",
+    ".pdf",
+    ".zip",
+    ".gz",
+    ".exe",
+)
 _BLOCKED = {
     "wikipedia": ("wikipedia.org", "wikimedia.org", "wiktionary.org", "wikiwand.com"),
     "reddit": ("reddit.com", "redd.it"),

@@ -33,7 +33,9 @@ class EvaluateSettings:
                 raise UsageError(f"--{name} is too small", expected="0 or more", got=str(getattr(self, name)))
         for name in ("most_bytes", "most_questions"):
             if getattr(self, name) < 1:
-                raise UsageError(f"--{name.replace('_', '-')} is too small", expected="at least 1", got=str(getattr(self, name)))
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is too small", expected="at least 1", got=str(getattr(self, name))
+                )
 
     @property
     def windows(self) -> str:

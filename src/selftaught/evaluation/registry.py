@@ -93,7 +93,8 @@ def _lastword(asked: Question) -> Result:
     with console.progress("last words", len(chosen), unit="passages") as bar:
         answers = measuring.last_words(asked.model, chosen, advance=bar.advance)
     return answers, measuring.mark_last_words(
-        answers, f"passages of {passages.CONTEXT_WORDS + 1} words from held-out documents; every token of the word first choice"
+        answers,
+        f"passages of {passages.CONTEXT_WORDS + 1} words from held-out documents; every token of the word first choice",
     )
 
 
@@ -113,7 +114,9 @@ def _lambada(asked: Question) -> Result:
     with console.progress("LAMBADA", len(chosen), unit="passages") as bar:
         answers = measuring.last_words(asked.model, chosen, advance=bar.advance)
     text = "straight quotes, newline before" if asked.rules.clean_lambada else "text as it is"
-    return answers, measuring.mark_last_words(answers, f"test, {text}; every token of the word first choice, no stop-word filter")
+    return answers, measuring.mark_last_words(
+        answers, f"test, {text}; every token of the word first choice, no stop-word filter"
+    )
 
 
 def _wikitext2(asked: Question) -> Result:

@@ -78,9 +78,13 @@ def _sources(wanted: Sequence[str], corpus: Path | None, data: Path | None) -> d
         if source is not None and (name in wanted or (not wanted and _is_there(task, source))):
             chosen[name] = source
     if data is not None and not wanted and not any(TASKS[name].file for name in chosen):
-        console.warn(f"no data set in {data}; looked for {', '.join(task.file for task in TASKS.values() if task.file)}")
+        console.warn(
+            f"no data set in {data}; looked for {', '.join(task.file for task in TASKS.values() if task.file)}"
+        )
     if not chosen:
-        raise UsageError("nothing to evaluate on", hint="--corpus DIR for tasks made from held-out text, --data DIR for data sets")
+        raise UsageError(
+            "nothing to evaluate on", hint="--corpus DIR for tasks made from held-out text, --data DIR for data sets"
+        )
     return chosen
 
 

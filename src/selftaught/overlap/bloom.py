@@ -52,7 +52,9 @@ class Bloom:
         """Insert hashes (uint64). Raises MismatchError past the capacity, where the rate would no longer hold."""
         if self.keys + len(hashes) > self.capacity:
             raise MismatchError(
-                "the Bloom filter is full", expected=f"at most {self.capacity:,} keys", got=f"{self.keys + len(hashes):,}"
+                "the Bloom filter is full",
+                expected=f"at most {self.capacity:,} keys",
+                got=f"{self.keys + len(hashes):,}",
             )
         _insert(self.blocks, hashes)
         self.keys += len(hashes)

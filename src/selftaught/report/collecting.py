@@ -54,12 +54,17 @@ def collect(folder: Path) -> Material:
     stages = sorted(_stages(folder), key=lambda stage: (stage.record.started, stage.name))
     if not stages:
         raise InputError(f"no runs in {folder}", expected="folders with run.json", hint="selftaught demo --out DIR")
-    of = {verb: [stage.path for stage in stages if stage.record.verb == verb] for verb in {s.record.verb for s in stages}}
+    of = {
+        verb: [stage.path for stage in stages if stage.record.verb == verb] for verb in {s.record.verb for s in stages}
+    }
     corpora = [stage.path for stage in stages if (stage.path / FUNNEL_FILE).is_file()]
     return Material(
         stages=stages,
         scores=sorted(_listed(of.get("evaluate", []), RESULTS_FILE, Score), key=lambda score: score.parameters),
-        curves={path.name: storage.read_lines(path / storage.LOG_FILE, LearningPoint) for path in _logged(of.get("train", []))},
+        curves={
+            path.name: storage.read_lines(path / storage.LOG_FILE, LearningPoint)
+            for path in _logged(of.get("train", []))
+        },
         funnel=read_funnel(corpora[0]) if corpora else [],
         samples=sorted(_rows(of.get("generate", []), SAMPLES_FILE, Sample), key=lambda sample: sample.parameters),
         overlaps=_listed(of.get("overlap", []), OVERLAP_FILE, Overlap),

@@ -113,7 +113,7 @@ def _axes(figure: Figure, points: list[Point]) -> tuple[_Axis, _Axis]:
     if figure.chance is not None:
         lows.append(figure.chance)
     low, high = min(lows), max(highs)
-    room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+    room = 0.08 * (high - low) or 0.05 * abs(high) or 0.05
     bottom = 0.0 if figure.y_from_zero else low - room
     if figure.percent:
         bottom, high = max(0.0, bottom), min(high, 1.0)
@@ -140,7 +140,9 @@ def _grid(figure: Figure, x: _Axis, y: _Axis) -> list[str]:
         parts.append(f'<text class="tick" x="{place:.1f}" y="{bottom + 18}" text-anchor="middle">{short(tick)}</text>')
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{bottom}" y2="{bottom}"/>')
     middle = (_LEFT + WIDTH - _RIGHT) / 2
-    parts.append(f'<text class="name" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(figure.x_label)}</text>')
+    parts.append(
+        f'<text class="name" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(figure.x_label)}</text>'
+    )
     return parts
 
 
@@ -161,7 +163,9 @@ def _line(series: Series, colour: int, x: _Axis, y: _Axis, *, percent: bool) -> 
     for point, (left, top) in zip(series.points, places, strict=True):
         if point.error:
             high, low = y.place(point.y + point.error), y.place(point.y - point.error)
-            parts.append(f'<line class="bar c{colour}" x1="{left:.1f}" x2="{left:.1f}" y1="{high:.1f}" y2="{low:.1f}"/>')
+            parts.append(
+                f'<line class="bar c{colour}" x1="{left:.1f}" x2="{left:.1f}" y1="{high:.1f}" y2="{low:.1f}"/>'
+            )
         value = f"{point.y:.2%}" if percent else f"{point.y:.4g}"
         title = escape(point.title or f"{short(point.x)}: {value}")
         parts.append(

@@ -65,7 +65,9 @@ class Trend:
     def better_steps(self) -> int:
         """How many steps from one size to the next are improvements."""
         sign = -1 if self.metric in _LOWER_IS_BETTER else 1
-        return sum(sign * (after.value - before.value) > 0 for before, after in zip(self.scores, self.scores[1:], strict=False))
+        return sum(
+            sign * (after.value - before.value) > 0 for before, after in zip(self.scores, self.scores[1:], strict=False)
+        )
 
     @property
     def verdict(self) -> str:
@@ -79,7 +81,7 @@ class Trend:
         error = (self.scores[0].error ** 2 + self.scores[-1].error ** 2) ** 0.5
         if gain > 2 * error:
             return "better, not at every step"
-        return "no clear change" if gain > -2 * error else "worse"
+        return "no clear change" if gain >= -2 * error else "worse"
 
 
 def trends(scores: Sequence[Score]) -> list[Trend]:
@@ -89,7 +91,9 @@ def trends(scores: Sequence[Score]) -> list[Trend]:
         groups[score.task, score.metric].append(score)
     order = {task: number for number, task in enumerate(TITLES)}
     return [
-        Trend(task=task, metric=metric, title=TITLES.get(task, task), scores=sorted(group, key=lambda one: one.parameters))
+        Trend(
+            task=task, metric=metric, title=TITLES.get(task, task), scores=sorted(group, key=lambda one: one.parameters)
+        )
         for (task, metric), group in sorted(groups.items(), key=lambda item: order.get(item[0][0], len(order)))
     ]
 
@@ -108,7 +112,8 @@ def size_figures(material: Material) -> list[Figure]:
             note=f"{trend.scores[0].n:,} items · {trend.verdict}",
         )
         for trend in trends(material.scores)
-        if (trend.task, trend.metric) in _MAIN or (trend.task not in ("train", "heldout") and trend.metric != "accuracy_full")
+        if (trend.task, trend.metric) in _MAIN
+        or (trend.task not in ("train", "heldout") and trend.metric != "accuracy_full")
     ]
 
 
@@ -127,7 +132,9 @@ def train_heldout_figure(material: Material) -> Figure | None:
     ]
     if len(series) < 2:
         return None
-    return Figure(title="Training and held-out text", x_label="parameters", y_label="bits per byte", log_x=True, series=series)
+    return Figure(
+        title="Training and held-out text", x_label="parameters", y_label="bits per byte", log_x=True, series=series
+    )
 
 
 def learning_figure(material: Material) -> Figure | None:
@@ -144,7 +151,13 @@ def learning_figure(material: Material) -> Figure | None:
         )
     if not any(one.points for one in series):
         return None
-    return Figure(title="Learning curves", x_label="tokens trained on", y_label="held-out bits per byte", log_x=True, series=series)
+    return Figure(
+        title="Learning curves",
+        x_label="tokens trained on",
+        y_label="held-out bits per byte",
+        log_x=True,
+        series=series,
+    )
 
 
 def _last(points: Sequence[LearningPoint]) -> float:
@@ -164,7 +177,10 @@ def overlap_figure(overlaps: Sequence[Overlap]) -> Figure | None:
         y_label="share of texts",
         percent=True,
         y_from_zero=True,
-        series=[Series(label=shown[number].name.removeprefix("samples "), marks=False, points=_cumulated(shown[number])) for number in chosen],
+        series=[
+            Series(label=shown[number].name.removeprefix("samples "), marks=False, points=_cumulated(shown[number]))
+            for number in chosen
+        ],
     )
 
 
@@ -235,7 +251,9 @@ def comparisons(material: Material) -> list[Comparison]:
                 Comparison(
                     title=f"{trend.title}, {metric_name(trend.metric)}",
                     ours=[formatted(score.value, trend.metric) for score in trend.scores],
-                    theirs=[formatted(known[size].value, trend.metric) if size in known else "–" for size in published.SIZES],
+                    theirs=[
+                        formatted(known[size].value, trend.metric) if size in known else "–" for size in published.SIZES
+                    ],
                     protocol=f"{trend.scores[0].protocol}; {trend.scores[0].n:,} items",
                 )
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ def make_questions(texts: Iterable[tuple[str, str]], *, seed: int) -> Iterator[C
     """Questions from every 21 sentences of (id, text): 20 are the context, a word of the last one is to be found.
 
     The answer and the nine other candidates are words of the context of the same class: at least four letters, no stop word,
-    and all capitalised or all not. Which word of the last sentence is asked for, and the candidates, are drawn by the seed.
+    all capitalised or all not, and the others those nearest to the answer in length and in how often the context has them, so
+    that neither tells which is right. Which word of the last sentence is asked for is drawn by the seed.
     """
     for name, text in texts:
         found = sentences(text)
@@ -35,7 +37,7 @@ def make_questions(texts: Iterable[tuple[str, str]], *, seed: int) -> Iterator[C
 
 
 def _question(name: str, context: str, query: str, draw: random.Random) -> Choice | None:
-    known = {word for word in _WORD.findall(context) if word.lower() not in STOP_WORDS}
+    known = Counter(word for word in _WORD.findall(context) if word.lower() not in STOP_WORDS)
     asked = [match for match in _WORD.finditer(query) if match.start() > 0 and match.group() in known]
     if not asked:
         return None
@@ -46,7 +48,9 @@ def _question(name: str, context: str, query: str, draw: random.Random) -> Choic
     )
     if len(others) < CANDIDATES - 1:
         return None
-    candidates = [*draw.sample(others, CANDIDATES - 1), answer]
+    draw.shuffle(others)
+    others.sort(key=lambda word: abs(len(word) - len(answer)) + abs(known[word] - known[answer]))
+    candidates = [*others[: CANDIDATES - 1], answer]
     draw.shuffle(candidates)
     return _choice(name, f"{context} {query[: match.start()]}", query[match.end() :], candidates, answer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,8 @@ TOKENS_PER_PARAMETER = 0.5
 """A larger top size is chosen only if there is time for at least this many tokens for each of its parameters."""
 RESERVE = 0.92
 """Share of the time that is planned for; the rest is for start-up, checkpoints and held-out measurements."""
+PEAK_RATE, RATE_CHANNELS = 0.01, 256
+"""Highest learning rate at 256 channels; at others in inverse proportion to the root of the channels (docs/train.md)."""
 Speed = Callable[[TrainingPlan, int], float]
 """Plan and vocabulary -> tokens per second."""
 
@@ -63,6 +66,7 @@ def plan_of(rung: tuple[int, int], seed: int) -> TrainingPlan:
         layers=layers,
         heads=max(1, channels // HEAD_SIZE) if channels % HEAD_SIZE == 0 else channels // 16,
         channels=channels,
+        peak_rate=round(PEAK_RATE * (RATE_CHANNELS / channels) ** 0.5, 4),
         seed=seed,
     )
 
@@ -81,8 +85,8 @@ def _flops(plan: TrainingPlan, vocabulary: int) -> int:
     return cost.training_flops_per_token(plan.shape(vocabulary))
 
 
-def measure_speed(plan: TrainingPlan, vocabulary: int, *, seconds: float = 1.5) -> float:
-    """Tokens per second of training steps on random ids, after one step to warm up: at least three steps and `seconds`."""
+def measure_speed(plan: TrainingPlan, vocabulary: int, *, seconds: float = 1.0) -> float:
+    """Tokens per second of training steps on random ids, after one step to warm up: the median of two steps and more."""
     machine = compute.machine("auto", plan.precision)
     model = Transformer(plan.shape(vocabulary))
     initialise(model, compute.generator("speed"))
@@ -91,13 +95,19 @@ def measure_speed(plan: TrainingPlan, vocabulary: int, *, seconds: float = 1.5) 
     ids = torch.randint(vocabulary, (plan.batch_size, plan.context + 1), generator=compute.generator("speed"))
     per_step, times = plan.batch_size * plan.context, []
     started = time.monotonic()
-    while len(times) < 4 or time.monotonic() - started < seconds:
+    while len(times) < 3 or time.monotonic() - started < seconds:
         begun = time.monotonic()
         train_step(
-            model, optimizer, [(ids[:, :-1], ids[:, 1:])], tokens=per_step, rate=plan.peak_rate, clip=plan.clip, machine=machine
+            model,
+            optimizer,
+            [(ids[:, :-1], ids[:, 1:])],
+            tokens=per_step,
+            rate=plan.peak_rate,
+            clip=plan.clip,
+            machine=machine,
         )
         times.append(time.monotonic() - begun)
-    return per_step / (sum(times[1:]) / len(times[1:]))
+    return per_step / statistics.median(times[1:])
 
 
 def _show(ladder: dict[str, TrainingPlan], seconds_per_token: list[float], vocabulary: int) -> None:

@@ -16,7 +16,9 @@ class Optimizer:
 
     def __init__(self, model: nn.Module, plan: TrainingPlan) -> None:
         named = dict(model.named_parameters())
-        by_muon = {name for name in named if plan.optimizer == "muon" and name.startswith("blocks.") and named[name].ndim == 2}
+        by_muon = {
+            name for name in named if plan.optimizer == "muon" and name.startswith("blocks.") and named[name].ndim == 2
+        }
         decayed = {name for name, weight in named.items() if weight.ndim == 2} - by_muon
         groups = [
             {"params": [named[name] for name in named if name in decayed], "weight_decay": plan.weight_decay},
@@ -60,7 +62,9 @@ class Optimizer:
             name, _, entry = key.rpartition(":")
             found.setdefault(name, {})[entry] = value
         if set(found) != set(self._named):
-            raise DamagedFileError("the optimizer's state does not fit the network", got=f"{len(found)} of {len(self._named)} weights")
+            raise DamagedFileError(
+                "the optimizer's state does not fit the network", got=f"{len(found)} of {len(self._named)} weights"
+            )
         for part in self._parts:
             for group in part.param_groups:
                 for weight in group["params"]:

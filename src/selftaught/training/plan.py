@@ -60,7 +60,9 @@ class TrainingPlan:
         """Refuse a plan that cannot be run."""
         for name in ("steps", "batch_size", "micro_batch_size", "evaluate_every", "evaluate_tokens", "log_every"):
             if getattr(self, name) < 1:
-                raise UsageError(f"--{name.replace('_', '-')} is too small", expected="at least 1", got=str(getattr(self, name)))
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is too small", expected="at least 1", got=str(getattr(self, name))
+                )
         if self.batch_size % self.micro_batch_size:
             raise UsageError(
                 "--micro-batch-size must divide --batch-size",

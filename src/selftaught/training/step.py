@@ -38,7 +38,9 @@ def train_step(
     """
     total = 0.0
     for ids_BT, targets_BT in micro_batches:
-        with torch.autocast(machine.device.partition(":")[0], machine.dtype, enabled=machine.dtype is not torch.float32):
+        with torch.autocast(
+            machine.device.partition(":")[0], machine.dtype, enabled=machine.dtype is not torch.float32
+        ):
             loss = loss_sum(model, ids_BT.to(machine.device), targets_BT.to(machine.device)) / tokens
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
@@ -54,7 +56,9 @@ def mean_loss(model: Transformer, batches: Iterable[tuple[torch.Tensor, torch.Te
     total, count = 0.0, 0
     model.eval()
     for ids_BT, targets_BT in batches:
-        with torch.autocast(machine.device.partition(":")[0], machine.dtype, enabled=machine.dtype is not torch.float32):
+        with torch.autocast(
+            machine.device.partition(":")[0], machine.dtype, enabled=machine.dtype is not torch.float32
+        ):
             total += float(loss_sum(model, ids_BT.to(machine.device), targets_BT.to(machine.device)))
         count += targets_BT.numel()
     model.train()

@@ -1,0 +1,92 @@
+"""The whole path, end to end, on a small made-up text: once without a pause, once through Ctrl-C and kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from selftaught import errors, storage
+from selftaught.report.records import Score
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+
+DEMO = [sys.executable, "-m", "selftaught", "demo"]
+SMALL = ["--minutes", "0.3", "--vocabulary-size", "400", "--samples", "1", "--heldout", "0.2"]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 120 little stories with enough structure to learn from and enough variety to hold out."""
+    folder = tmp_path_factory.mktemp("text")
+    draw = random.Random(5)
+    names, places = (
+        ["Anna", "Peter", "Maria", "John", "Clara", "Omar"],
+        ["garden", "market", "harbour", "library", "kitchen"],
+    )
+    things, doings = (
+        ["letter", "basket", "lantern", "ribbon", "kettle", "map"],
+        ["found", "carried", "hid", "painted", "sold"],
+    )
+    for number in range(120):
+        sentences = [
+            f"{draw.choice(names)} {draw.choice(doings)} the {draw.choice(things)} in the {draw.choice(places)} "
+            f"on day {draw.randrange(1000)}, and {draw.choice(names)} saw a {draw.choice(things)} near the {draw.choice(places)}."
+            for _ in range(30)
+        ]
+        (folder / f"story-{number:03}.txt").write_text(" ".join(sentences), encoding="utf-8")
+    return folder
+
+
+def demo(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*DEMO, *words], capture_output=True, text=True, check=False)
+
+
+def test_runs_through_and_says_so_the_second_time(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first = demo("--text", str(text), "--out", str(out), *SMALL)
+    assert first.returncode == 0, first.stderr[-3000:] + first.stdout[-3000:]
+    scores = storage.read_json(out / "results.json", list[Score])
+    heldout = [score for score in scores if (score.task, score.metric) == ("heldout", "bits_per_byte")]
+    assert len({score.parameters for score in heldout}) == 4
+    assert {"train", "lastword", "cloze"} <= {score.task for score in scores}
+    assert (out / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
+    commands = [line for line in first.stdout.splitlines() if line.startswith("$ selftaught ")]
+    assert [command.split()[2] for command in commands[:4]] == ["corpus", "tokenizer", "pack", "train"]
+
+    second = demo("--text", str(text), "--out", str(out), *SMALL)
+    assert second.returncode == 0
+    assert "finished" in second.stdout
+    other = demo("--text", str(text), "--out", str(out), *SMALL, "--seed", "2")
+    assert other.returncode == errors.MismatchError.exit_code
+    assert "seed" in other.stderr
+
+
+def test_continues_after_ctrl_c_and_kill_9(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = [*DEMO, "--text", str(text), "--out", str(out), *SMALL]
+    _stop(words, signal.SIGKILL, when=out / "corpus" / "run.json")
+    assert _stop(words, signal.SIGINT, when=out / "models") == errors.INTERRUPTED
+    _stop(words, signal.SIGKILL, when=out / "evaluation")
+    assert demo(*words[3 + 1 :]).returncode == 0
+    assert json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert not list(out.rglob("*.partial*"))
+
+
+def _stop(words: list[str], number: signal.Signals, *, when: Path) -> int:
+    """Start the demo, send it a signal soon after `when` exists, and return its exit code."""
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not when.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None, f"ended before {when.name} appeared"
+    time.sleep(0.5)
+    os.kill(process.pid, number)
+    return process.wait(timeout=60)

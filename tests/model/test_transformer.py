@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from selftaught import compute
+from selftaught.errors import UsageError
+from selftaught.model.cache import Cache
+from selftaught.model.initial import initialise
+from selftaught.model.shape import ModelShape
+from selftaught.model.transformer import Attention, Transformer, loss_sum
+from tests.reference.attention import attention
+from tests.reference.networks import network
+
+IDS = torch.randint(50, (3, 32), generator=compute.generator("ids"))
+TARGETS = torch.randint(50, (3, 32), generator=compute.generator("targets"))
+
+
+@torch.no_grad()
+def test_attention_is_the_papers():
+    ours = next(module for module in network().modules() if isinstance(module, Attention))
+    states = torch.randn(2, 7, 16, generator=compute.generator("states"))
+    q, k, v = ours.query_key_value(states).view(2, 7, 3, 2, 8).permute(2, 0, 3, 1, 4)
+    expected = ours.output(attention(q, k, v).transpose(1, 2).reshape(2, 7, 16))
+    torch.testing.assert_close(ours(states, None, 0, None), expected)
+
+
+@pytest.mark.parametrize("norm", ["before", "after"])
+@torch.no_grad()
+def test_no_token_sees_a_later_one(norm):
+    model, changed = network(norm=norm), IDS.clone()
+    changed[:, 20:] = (changed[:, 20:] + 1) % 50
+    before, after = model(IDS), model(changed)
+    assert torch.equal(before[:, :20], after[:, :20])
+    assert not torch.isclose(before[:, 20:], after[:, 20:]).all(dim=-1).any()
+
+
+@pytest.mark.parametrize("norm", ["before", "after"])
+@pytest.mark.parametrize("cuts", [[1] * 32, [20, 12], [1, 5, 1, 25], [32]])
+@torch.no_grad()
+def test_the_cache_changes_nothing(norm, cuts):
+    model = network(norm=norm)
+    cache = Cache(model.shape, batch=3, length=32)
+    parts = [model(ids, cache) for ids in IDS.split(cuts, dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), model(IDS), atol=2e-5, rtol=0)
+    assert cache.filled == 32
+
+
+def test_too_many_tokens_are_refused():
+    model = network()
+    with pytest.raises(UsageError, match="32"):
+        model(torch.zeros(1, 33, dtype=torch.long))
+    cache = Cache(model.shape, batch=1, length=32)
+    model(torch.zeros(1, 32, dtype=torch.long), cache)
+    with pytest.raises(UsageError, match="33"):
+        model(torch.zeros(1, 1, dtype=torch.long), cache)
+
+
+def cross_entropy(model: Transformer) -> torch.Tensor:
+    logits = model.logits(model(IDS)).flatten(0, 1)
+    return torch.nn.functional.cross_entropy(logits, TARGETS.flatten(), reduction="sum")
+
+
+def gradients(model: Transformer, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    (loss / 7).backward()
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("norm", ["before", "after"])
+def test_the_chunked_loss_and_its_gradients_are_cross_entropys(norm, monkeypatch):
+    monkeypatch.setattr("selftaught.model.transformer.LOSS_CHUNK", 10)
+    model = network(norm=norm)
+    ours, plain = loss_sum(model, IDS, TARGETS), cross_entropy(model)
+    torch.testing.assert_close(ours, plain, rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradients(model, ours), gradients(model, plain), rtol=1e-4, atol=1e-4)
+
+
+def test_the_loss_in_half_precision_stays_float32_outside_the_products():
+    model = network()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = loss_sum(model, IDS, TARGETS)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, cross_entropy(model), rtol=0.02, atol=0)
+    assert {gradient.dtype for gradient in gradients(model, loss).values()} == {torch.float32}
+
+
+@torch.no_grad()
+def test_the_loss_needs_no_gradients():
+    torch.testing.assert_close(loss_sum(network(), IDS, TARGETS), cross_entropy(network()), rtol=1e-6, atol=0)
+
+
+def test_dropout_acts_in_training_alone():
+    model = network(dropout=0.5)
+    assert torch.equal(model(IDS), model(IDS))
+    model.train()
+    assert not torch.equal(model(IDS), model(IDS))
+
+
+def test_first_weights_follow_the_paper():
+    shape = ModelShape(layers=8, heads=2, channels=128, context=64, vocabulary=500)
+    model = Transformer(shape)
+    initialise(model, compute.generator(3))
+    spread = {name: float(value.std()) for name, value in model.state_dict().items() if value.dim() == 2}
+    assert spread["tokens.weight"] == pytest.approx(0.02, rel=0.05)
+    assert spread["blocks.5.feed.inner.weight"] == pytest.approx(0.02, rel=0.05)
+    residual = 0.02 / 16**0.5  # sixteen residual layers
+    assert spread["blocks.5.attention.output.weight"] == pytest.approx(residual, rel=0.05)
+    assert spread["blocks.0.feed.outer.weight"] == pytest.approx(residual, rel=0.05)
+    again = Transformer(shape)
+    initialise(again, compute.generator(3))
+    assert all(torch.equal(one, two) for one, two in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_gpt1_scales_no_residual_weights():
+    model = Transformer(ModelShape(layers=8, heads=2, channels=128, context=64, vocabulary=50, norm="after"))
+    initialise(model, compute.generator(3))
+    assert float(model.state_dict()["blocks.0.feed.outer.weight"].std()) == pytest.approx(0.02, rel=0.05)

@@ -1,0 +1,24 @@
+"""Small networks for tests, with weights large enough that every part of them matters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from selftaught import compute
+from selftaught.model.initial import initialise
+from selftaught.model.shape import ModelShape
+from selftaught.model.transformer import Transformer
+
+
+def network(*, seed: int = 1, **changes: Any) -> Transformer:
+    """A network of two layers in evaluation mode, all its parameters random."""
+    numbers = {"layers": 2, "heads": 2, "channels": 16, "context": 32, "vocabulary": 50, **changes}
+    model = Transformer(ModelShape(**numbers))
+    generator = compute.generator("test network", seed)
+    initialise(model, generator)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)
+    return model.eval()

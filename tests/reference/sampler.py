@@ -1,0 +1,19 @@
+"""The distribution of the next token, one candidate at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def distribution(logits: Sequence[float], temperature: float, top_k: int, top_p: float) -> list[float]:
+    """Probability of each token after temperature, then top-k, then top-p."""
+    weights = [math.exp((one - max(logits)) / temperature) for one in logits]
+    order = sorted(range(len(logits)), key=lambda token: -logits[token])[: top_k or len(logits)]
+    total = sum(weights[token] for token in order)
+    kept: list[int] = []
+    for token in order:
+        if sum(weights[one] for one in kept) / total < top_p:
+            kept.append(token)
+    mass = sum(weights[token] for token in kept)
+    return [weights[token] / mass if token in kept else 0.0 for token in range(len(logits))]
