@@ -64,7 +64,7 @@ class SideBySide:
             print(f"{module} is not installed, so it is left out; type: pip install 'selftaught[bench]'")
             return None
 
-    def compare(  # noqa: PLR0913 - named options of one measurement
+    def compare(
         self,
         case: str,
         ours: Work,
@@ -90,9 +90,7 @@ class SideBySide:
         for name in peers:
             self.note(case, rates[""], rates[name], name, unit=unit, larger_is_better=bool(amount))
 
-    def note(  # noqa: PLR0913 - the fields of a record
-        self, case: str, ours: float, peer: float, peer_name: str, *, unit: str, larger_is_better: bool
-    ) -> None:
+    def note(self, case: str, ours: float, peer: float, peer_name: str, *, unit: str, larger_is_better: bool) -> None:
         """Keep one comparison whose two values were measured by the caller."""
         better, worse = (ours, peer) if larger_is_better else (peer, ours)
         ratio = better / worse if worse else float("inf")
@@ -100,7 +98,10 @@ class SideBySide:
 
     def finish(self) -> None:
         """Print the table and write the JSON file that was asked for."""
-        rows = [COLUMNS, *((r.case, f"{r.ours:.4g}", f"{r.peer:.4g}", r.peer_name, r.unit, f"{r.ratio:.2f}") for r in self.records)]
+        rows = [
+            COLUMNS,
+            *((r.case, f"{r.ours:.4g}", f"{r.peer:.4g}", r.peer_name, r.unit, f"{r.ratio:.2f}") for r in self.records),
+        ]
         widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
         for row in rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
