@@ -90,7 +90,7 @@ def write_json(path: Path, document: Any) -> None:
 
 @contextmanager
 def writing_rows(path: Path) -> Iterator[Callable[[Any], None]]:
-    """Open a JSON-lines file, atomic as `writing`, compressed if the name ends in .gz or .zst; gives a function that adds a row."""
+    """Open a JSON-lines file, atomic, compressed if the name ends in .gz or .zst; gives a function that adds a row."""
     with writing(path) as raw, _compressed(raw, path) as stream:
 
         def add(row: Any) -> None:
@@ -161,17 +161,17 @@ def reading(path: Path) -> Iterator[IO[bytes]]:
             yield stream
     except OSError as problem:
         raise input_error(path, problem) from problem
-    except (EOFError, lzma.LZMAError, *_damage(path)) as problem:
+    except _damage(path) as problem:
         raise InputError(f"{path} is cut short or not {path.suffix}", got=str(problem)) from problem
 
 
 def _damage(path: Path) -> tuple[type[Exception], ...]:
-    """What else a decompressor raises for a damaged file."""
+    """What a decompressor raises for a damaged file."""
     if path.suffix != ".zst":
-        return (zlib.error,)
+        return (EOFError, lzma.LZMAError, zlib.error)
     import zstandard
 
-    return (zstandard.ZstdError,)
+    return (EOFError, zstandard.ZstdError)
 
 
 def _decompressed(raw: IO[bytes], path: Path) -> IO[bytes]:

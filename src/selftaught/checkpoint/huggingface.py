@@ -67,7 +67,7 @@ def load(folder: Path) -> tuple[Transformer, Tokenizer]:
         model.load_state_dict(state, assign=True)
     except RuntimeError as problem:
         raise InputError(f"the weights in {folder} do not fit {CONFIG_FILE}", got=str(problem)) from problem
-    return model.requires_grad_(True).eval(), Tokenizer.load(folder)
+    return model.requires_grad_().eval(), Tokenizer.load(folder)
 
 
 class _Index(msgspec.Struct, frozen=True):

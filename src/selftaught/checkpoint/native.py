@@ -76,9 +76,10 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     import safetensors.torch
 
     try:
-        return safetensors.torch.load(storage.read_bytes(path))
+        tensors: dict[str, torch.Tensor] = safetensors.torch.load(storage.read_bytes(path))
     except (safetensors.SafetensorError, json.JSONDecodeError) as problem:
         raise DamagedFileError(f"{path} is damaged", expected="a safetensors file", got=str(problem)) from problem
+    return tensors
 
 
 def is_model(folder: Path) -> bool:
@@ -107,4 +108,4 @@ def load(folder: str | Path) -> tuple[Transformer, Tokenizer]:
         model.load_state_dict(read_tensors(folder / WEIGHTS_FILE), assign=True)
     except RuntimeError as problem:
         raise DamagedFileError(f"{folder / WEIGHTS_FILE} does not fit {SHAPE_FILE}", got=str(problem)) from problem
-    return model.requires_grad_(True).eval(), Tokenizer.load(folder)  # noqa: FBT003 - torch's own signature
+    return model.requires_grad_().eval(), Tokenizer.load(folder)

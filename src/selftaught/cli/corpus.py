@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def _build(argv: Sequence[str]) -> None:
         else:
             build_corpus(command.submissions, command.out, settings=command.settings)
 
-    _make(command, "corpus build", command.settings, resolved.sources, inputs, work)
+    _make(resolved, "corpus build", inputs, work)
 
 
 def _local(argv: Sequence[str]) -> None:
@@ -75,18 +75,18 @@ def _local(argv: Sequence[str]) -> None:
     def work() -> None:
         build_local(command.paths, command.out, settings=command.settings)
 
-    _make(command, "corpus local", command.settings, resolved.sources, inputs, work)
+    _make(resolved, "corpus local", inputs, work)
 
 
 def _make(
-    command: Build | Local,
+    resolved: settings.Resolved[Build] | settings.Resolved[Local],
     verb: str,
-    plan: FinishingSettings,
-    sources: Mapping[str, str],
     inputs: dict[str, Path],
     work: Callable[[], None],
 ) -> None:
-    with storage.run(command.out, verb=verb, plan=plan, sources=sources, inputs=inputs) as opened:
+    command = resolved.command
+    plan: FinishingSettings = command.settings
+    with storage.run(command.out, verb=verb, plan=plan, sources=resolved.sources, inputs=inputs) as opened:
         if opened.finished:
             console.line(f"{command.out} is finished")
         else:

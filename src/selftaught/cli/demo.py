@@ -44,7 +44,7 @@ class DemoSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(settings.Verb):
-    """Run the whole of the paper on a small scale: by default on Python's own documentation, fetched over HTTP from a loopback port."""
+    """Run the whole of the paper on a small scale: by default on Python's own documentation, fetched from a loopback port."""
 
     text: tuple[Path, ...] = ()
     """Files or folders of .txt, .md, .jsonl (also .gz, .zst) to learn from instead."""
@@ -132,8 +132,7 @@ def _ladder(command: Demo, opened: storage.Run, tokens: Path, *, elapsed: float)
         kept = EVALUATION_SHARE + (DATA_SHARE if command.data else 0.0)
         training = max(minutes * (1 - kept) - elapsed / 60, minutes * SMALLEST_TRAINING_SHARE)
         storage.write_json(path, ladder.plan_for(minutes=training, tokens=tokens, seed=command.settings.seed))
-    plans = storage.read_json(path, dict[str, TrainingPlan])
-    return plans
+    return storage.read_json(path, dict[str, TrainingPlan])
 
 
 def _examine(command: Demo, model: Path, name: str) -> None:

@@ -17,7 +17,8 @@ class CleaningSettings:
     lowest_letter_share: float = 0.5
     """Share of letters among non-blank characters; below it a text is dropped as `symbols`."""
     highest_repeated_share: float = 0.6
-    """Share of non-empty lines that repeat an earlier line; above it a text is dropped as `repetition` (as in Gopher, Rae et al. 2021, table A1)."""
+    """Share of non-empty lines that repeat an earlier one; above it a text is dropped as
+    `repetition` (after Gopher, Rae et al. 2021)."""
 
 
 def reason_to_drop(text: str, rules: CleaningSettings) -> str:

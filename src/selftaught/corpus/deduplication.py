@@ -55,8 +55,8 @@ def minima(shingles: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(_minima(shingles, _FACTORS, _TERMS))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _minima(shingles, factors, terms):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+@numba.njit(cache=True, nogil=True)
+def _minima(shingles, factors, terms):  # type: ignore[no-untyped-def]
     least = np.full(len(factors), 0xFFFFFFFF, dtype=np.uint32)
     for shingle in shingles:
         for k in range(len(factors)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, TimeoutError, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import FrameType
@@ -56,13 +56,11 @@ def _texts(pages: Iterable[Page], pool: ProcessPoolExecutor) -> Iterator[tuple[P
 def _result(page: Page, future: Future[str]) -> tuple[Page, str, str]:
     try:
         text = future.result()
-        return page, text, "" if text else "no text"
     except TimeoutError:
         return page, "", "timeout"
     except BrokenProcessPool:
         return page, "", "crash"
-    finally:
-        wait([future])
+    return page, text, "" if text else "no text"
 
 
 def _prepare() -> None:
@@ -84,9 +82,9 @@ def extract_text(body: bytes, content_type: str) -> str:
     signal.setitimer(signal.ITIMER_REAL, _SECONDS)
     try:
         found = trafilatura.extract(body, favor_recall=True, include_tables=True, include_comments=False)
-    except Exception as problem:  # noqa: BLE001 - whatever a page does to the parser, it is this page's fate only
-        if isinstance(problem, TimeoutError):
-            raise
+    except TimeoutError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever a page does to the parser, it is this page's fate only
         return ""
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -23,6 +23,7 @@ from selftaught.corpus.links import Link
 from selftaught.corpus.urls import normalise
 
 STAGE = "fetch"
+OUTCOMES = ".outcomes.jsonl"
 _BATCH = 64
 """Pages in one WARC file; what a kill can lose."""
 _REDIRECTS, _RETRIES = 5, 3
@@ -53,7 +54,7 @@ class Outcome:
     reason: str
 
 
-class PageProblem(Exception):
+class PageProblem(Exception):  # noqa: N818 - a page's fate, not an error of ours
     """Why a page is not kept."""
 
 
@@ -194,9 +195,9 @@ def fetch(
     batches = [links[start : start + _BATCH] for start in range(0, len(links), _BATCH)]
     with console.progress("fetching", len(links), unit="pages") as bar:
         for number, batch in enumerate(batches):
-            outcomes = out / f"{number:05}.outcomes.jsonl"
+            outcomes = (out / f"{number:05}").with_suffix(OUTCOMES)
             if not outcomes.is_file():
-                asyncio.run(_fetch_batch(batch, out / f"{number:05}.warc.gz", outcomes, rules, places or {}, bar))
+                asyncio.run(_fetch_batch(batch, out / f"{number:05}", rules, places or {}, bar))
             else:
                 bar.advance(len(batch))
             for outcome in read_rows(outcomes, Outcome):
@@ -214,8 +215,7 @@ def _count(outcome: Outcome, funnel: Funnel) -> None:
 
 async def _fetch_batch(
     batch: Sequence[Link],
-    warc: Path,
-    outcomes: Path,
+    stem: Path,
     rules: FetchSettings,
     places: Mapping[str, tuple[str, int]],
     bar: console.Bar,
@@ -232,5 +232,5 @@ async def _fetch_batch(
                 bar.advance()
 
         found: list[Any] = await asyncio.gather(*map(one, batch))
-    pages.write_pages(warc, [page for _, page in found if page is not None])
-    storage.write_jsonl(outcomes, [outcome for outcome, _ in found])
+    pages.write_pages(stem.with_suffix(".warc.gz"), [page for _, page in found if page is not None])
+    storage.write_jsonl(stem.with_suffix(OUTCOMES), [outcome for outcome, _ in found])

@@ -51,15 +51,16 @@ def finish(rows: Iterable[Document], out: Path, funnel: Funnel, rules: Finishing
 
 
 def _passes(row: Document, funnel: Funnel, rules: FinishingSettings, seen: Deduplicator) -> bool:
-    for stage, reason in (
-        ("clean", lambda: reason_to_drop(row.text, rules.cleaning)),
-        ("duplicates", lambda: seen.reason_to_drop(row.text)),
-    ):
-        funnel.enter(stage)
-        if why := reason():
-            funnel.drop(stage, why, id=row.id, url=row.url)
-            return False
-        funnel.keep(stage)
+    funnel.enter("clean")
+    if reason := reason_to_drop(row.text, rules.cleaning):
+        funnel.drop("clean", reason, id=row.id, url=row.url)
+        return False
+    funnel.keep("clean")
+    funnel.enter("duplicates")
+    if reason := seen.reason_to_drop(row.text):
+        funnel.drop("duplicates", reason, id=row.id, url=row.url)
+        return False
+    funnel.keep("duplicates")
     return True
 
 

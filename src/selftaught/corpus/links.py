@@ -80,29 +80,32 @@ def _address(row: Any) -> str:
 
 
 def _link(row: Any, rules: LinkSettings) -> tuple[Link | None, str]:
-    if not isinstance(row, dict):
-        return None, "not JSON"
-    score = row.get("score", row.get("k"))
-    if not isinstance(score, int):
-        return None, "no score"
-    if row.get("is_self") or row.get("self"):
-        return None, "self post"
-    if row.get("over_18") and not rules.over_18:
-        return None, "over 18"
-    if score < rules.karma:
-        return None, f"karma below {rules.karma}"
+    if reason := _reason_to_drop(row, rules):
+        return None, reason
     url = urls.normalise(_address(row))
-    if not url:
-        return None, "not a web address"
-    if blocked := urls.reason_to_block(url):
-        return None, blocked
+    if reason := urls.reason_to_block(url) if url else "not a web address":
+        return None, reason
     return Link(
         url=url,
-        karma=score,
+        karma=row.get("score", row.get("k")),
         subreddit=str(row.get("subreddit") or row.get("r") or ""),
         title=str(row.get("title") or ""),
         date=_date(row.get("created_utc", row.get("time"))),
     ), ""
+
+
+def _reason_to_drop(row: Any, rules: LinkSettings) -> str:
+    """What a submission itself says against its link."""
+    if not isinstance(row, dict):
+        return "not JSON"
+    score = row.get("score", row.get("k"))
+    if not isinstance(score, int):
+        return "no score"
+    if row.get("is_self") or row.get("self"):
+        return "self post"
+    if row.get("over_18") and not rules.over_18:
+        return "over 18"
+    return f"karma below {rules.karma}" if score < rules.karma else ""
 
 
 def _date(created: Any) -> str:

@@ -1,4 +1,4 @@
-"""Folders of text as a corpus: .txt and .md files, and .jsonl rows with a `text` field, also compressed (.gz, .zst, .xz, .bz2)."""
+"""Folders of text as a corpus: .txt and .md files, .jsonl rows with a `text` field, also compressed (.gz, .zst, .xz, .bz2)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def kind_of(path: Path) -> str:
 
 
 def read_documents(files: list[TextFile], funnel: Funnel) -> Iterator[Document]:
-    """The documents of all files. What is no text is dropped with its reason: `empty`, `binary`, `not JSON`, `no text`, `row too long`."""
+    """The documents of all files. What is none is dropped as `empty`, `binary`, `not JSON`, `no text` or `row too long`."""
     for file in files:
         with storage.reading(file.path) as stream:
             read = _rows(stream, file, funnel) if kind_of(file.path) == "rows" else _parts(stream, file, funnel)

@@ -32,8 +32,8 @@ def _is_alphanumeric() -> np.ndarray[Any, Any]:
     return np.array([chr(code).isalnum() for code in range(_UNICODE)], dtype=np.bool_)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _hash_ngrams(codes, alphanumeric, n):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+@numba.njit(cache=True, nogil=True)
+def _hash_ngrams(codes, alphanumeric, n):  # type: ignore[no-untyped-def]
     """Hash words as they are read (FNV-1a over code points, then a mixing step), n-grams as a polynomial of word hashes."""
     one, multiplier = np.uint64(1), np.uint64(0x9E3779B97F4A7C15)
     leaving = one
@@ -59,8 +59,8 @@ def _hash_ngrams(codes, alphanumeric, n):  # type: ignore[no-untyped-def]  # noq
     return hashes[:found].copy()
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _mixed(value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+@numba.njit(cache=True, nogil=True)
+def _mixed(value):  # type: ignore[no-untyped-def]
     """The finishing step of splitmix64: every bit of the value reaches every bit of the hash."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import multiprocessing
 import pkgutil
+import pydoc_data.topics
 import re
 import sys
 from collections import Counter
@@ -19,8 +20,6 @@ from io import StringIO
 from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
-
-import pydoc_data.topics
 
 from selftaught import compute, console, storage
 

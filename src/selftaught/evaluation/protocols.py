@@ -12,7 +12,7 @@ class EvaluateSettings:
     """Every choice that a score depends on; each score's protocol repeats those it used."""
 
     stride: int = 32
-    """Tokens scored by each window of long texts (32: what the authors are reported to have used); 0: windows that do not overlap."""
+    """Tokens scored by each window of a long text (the authors are reported to have used 32); 0: windows do not overlap."""
     detokenise: bool = True
     """Undo the data sets' tokenisation (GPT-2 paper, section 3.1); losses are still divided by the original units."""
     clean_lambada: bool = True

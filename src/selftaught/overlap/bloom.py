@@ -121,8 +121,8 @@ def _digest(blocks: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(blocks).view(np.uint8).reshape(-1).data).hexdigest()
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _next(state):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+@numba.njit(cache=True, nogil=True)
+def _next(state):  # type: ignore[no-untyped-def]
     """One step of splitmix64."""
     state += np.uint64(0x9E3779B97F4A7C15)
     value = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -130,8 +130,8 @@ def _next(state):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     return state, value ^ (value >> np.uint64(31))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _place(key, half, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+@numba.njit(cache=True, nogil=True)
+def _place(key, half, count):  # type: ignore[no-untyped-def]
     """The block of a key's half, and 90 random bits: ten places of nine bits each in two words."""
     state, block = _next(key ^ (np.uint64(half) * np.uint64(0xD6E8FEB86659FD93)))
     state, first = _next(state)
@@ -139,8 +139,8 @@ def _place(key, half, count):  # type: ignore[no-untyped-def]  # noqa: ANN001, A
     return np.int64((block >> np.uint64(1)) % np.uint64(count)), first, second
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _insert(blocks, hashes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+@numba.njit(cache=True, nogil=True)
+def _insert(blocks, hashes):  # type: ignore[no-untyped-def]
     nine, low = np.uint64(9), np.uint64(511)
     for key in hashes:
         for half in range(1, 3):
@@ -151,8 +151,8 @@ def _insert(blocks, hashes):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
                 blocks[block, np.int64(place >> np.uint64(6))] |= np.uint64(1) << (place & np.uint64(63))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _look_up(blocks, hashes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+@numba.njit(cache=True, nogil=True)
+def _look_up(blocks, hashes):  # type: ignore[no-untyped-def]
     nine, low, one = np.uint64(9), np.uint64(511), np.uint64(1)
     found = np.ones(len(hashes), dtype=np.bool_)
     for number in range(len(hashes)):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught import storage
-from selftaught.report import figures, tables
+from selftaught.report import figures, published, tables
 from selftaught.report.collecting import Material, collect
 from selftaught.report.records import RESULTS_FILE
 
@@ -48,7 +48,7 @@ def render(material: Material) -> str:
             copies=sorted(material.copies, key=lambda span: -span.words)[:5],
             seconds=sum(stage.record.seconds for stage in material.stages if stage.record.verb != "demo"),
             machine=material.stages[0].record.machine,
-            published_sizes=tables.published.SIZES,
+            published_sizes=published.SIZES,
         )
     )
 

@@ -252,7 +252,7 @@ def comparisons(material: Material) -> list[Comparison]:
                     title=f"{trend.title}, {metric_name(trend.metric)}",
                     ours=[formatted(score.value, trend.metric) for score in trend.scores],
                     theirs=[
-                        formatted(known[size].value, trend.metric) if size in known else "–" for size in published.SIZES
+                        formatted(known[size].value, trend.metric) if size in known else "-" for size in published.SIZES
                     ],
                     protocol=f"{trend.scores[0].protocol}; {trend.scores[0].n:,} items",
                 )

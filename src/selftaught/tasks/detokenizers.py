@@ -31,7 +31,7 @@ _WIKITEXT = tuple(
 
 
 def wikitext(text: str) -> str:
-    """WikiText's text as it was before tokenisation, as nearly as Megatron-LM's rules undo it; not invertible where quotes are unbalanced."""
+    """WikiText before its tokenisation, as nearly as Megatron-LM's rules undo it: not invertible where quotes are unbalanced."""
     for pattern, replacement in _WIKITEXT:
         text = pattern.sub(replacement, text)
     return text

@@ -34,7 +34,7 @@ def ratio(losses: Sequence[float], units: Sequence[int]) -> Mark:
 
 
 def perplexity(nats_per_unit: Mark) -> Mark:
-    """exp of a mean loss in nats, with the error carried along."""
+    """The exponential of a mean loss in nats, with the error carried along."""
     value = math.exp(nats_per_unit.value)
     return Mark(value=value, error=value * nats_per_unit.error, n=nats_per_unit.n)
 

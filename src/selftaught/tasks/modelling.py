@@ -15,7 +15,8 @@ WIKITEXT2_FILE = "wikitext2/wiki.test.tokens"
 def choose_texts(texts: Iterable[tuple[str, str]], *, most_bytes: int, seed: int) -> list[Text]:
     """(id, text) in an order drawn by the seed, until `most_bytes` are reached; the unit is the UTF-8 byte."""
     order = sorted(texts, key=lambda one: compute.seed_of("texts", seed, one[0]))
-    chosen, size = [], 0
+    chosen: list[Text] = []
+    size = 0
     for name, text in order:
         length = len(text.encode("utf-8", "replace"))
         if chosen and size + length > most_bytes:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 
-STOP_WORDS = frozenset(
-    "about above after again against all also and any are because been before being below between both but can cannot could "
-    "did does doing down during each few for from further had has have having her here hers herself him himself his how into "
-    "its itself just more most myself nor not now off once only other our ours ourselves out over own same she should some such "
-    "than that the their theirs them themselves then there these they this those through too under until very was were what when "
-    "where which while who whom why will with would you your yours yourself yourselves".split()
-)
+_FUNCTION_WORDS = """
+about above after again against all also and any are because been before being below between both but can
+cannot could did does doing down during each few for from further had has have having her here hers herself
+him himself his how into its itself just more most myself nor not now off once only other our ours ourselves
+out over own same she should some such than that the their theirs them themselves then there these they this
+those through too under until very was were what when where which while who whom why will with would you your
+yours yourself yourselves
+"""
+STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 """English function words of three letters and more: frequent enough to be guessed from grammar alone."""
 _SENTENCE = re.compile(r"[^.!?]*[^.!?\s][^.!?]*[.!?]+[\"')\]]*(?=\s|$)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from itertools import pairwise
 
 Pairs = Mapping[tuple[int, int], tuple[int, int]]
 """(left id, right id) -> (rank, merged id)."""
@@ -21,7 +22,7 @@ def merged(ids: list[int], pairs: Pairs) -> list[int]:
 def _by_scanning(ids: list[int], pairs: Pairs) -> list[int]:
     while len(ids) > 1:
         best, place = min(
-            ((pairs[pair][0], place) for place, pair in enumerate(zip(ids, ids[1:], strict=False)) if pair in pairs),
+            ((pairs[pair][0], place) for place, pair in enumerate(pairwise(ids)) if pair in pairs),
             default=(-1, -1),
         )
         if best < 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,15 +104,11 @@ class Tokenizer:
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that ids stand for. Raises UsageError for an id outside the vocabulary."""
-        tokens, size = self._tokens, self.vocabulary_size
-        try:
-            wanted = [int(number) for number in ids]
-            if wanted and min(wanted) < 0:
-                raise IndexError
-            return b"".join([tokens[number] for number in wanted])
-        except IndexError:
-            wrong = next(number for number in wanted if not 0 <= number < size)
-            raise UsageError(f"id {wrong} is not in the vocabulary", expected=f"0 to {size - 1}") from None
+        wanted = [int(number) for number in ids]
+        wrong = next((number for number in wanted if not 0 <= number < self.vocabulary_size), None)
+        if wrong is not None:
+            raise UsageError(f"id {wrong} is not in the vocabulary", expected=f"0 to {self.vocabulary_size - 1}")
+        return b"".join([self._tokens[number] for number in wanted])
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text that ids stand for; bytes that are not UTF-8 become U+FFFD."""
@@ -130,7 +127,7 @@ class Tokenizer:
 
 
 def _one_merge(ids: Sequence[int], pairs: merging.Pairs) -> list[int]:
-    found = [(pairs[pair][0], place) for place, pair in enumerate(zip(ids, ids[1:], strict=False)) if pair in pairs]
+    found = [(pairs[pair][0], place) for place, pair in enumerate(pairwise(ids)) if pair in pairs]
     if not found:
         return list(ids)
     _, place = min(found)

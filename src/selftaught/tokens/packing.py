@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -26,10 +25,7 @@ def pack(corpus: str | Path, tokenizer: Tokenizer, out: str | Path, *, shard_tok
     """
     corpus, out = Path(corpus), Path(out)
     splits = {
-        split: _pack_split(
-            documents.read(corpus, split), documents.count(corpus, split), tokenizer, out, split, shard_tokens
-        )
-        for split in ("train", "heldout")
+        split: _pack_split(corpus, split, tokenizer, out, shard_tokens=shard_tokens) for split in ("train", "heldout")
     }
     dtype: Literal["uint16", "uint32"] = "uint16" if tokenizer.dtype is np.uint16 else "uint32"
     index = Index(
@@ -44,15 +40,13 @@ def pack(corpus: str | Path, tokenizer: Tokenizer, out: str | Path, *, shard_tok
     return index
 
 
-def _pack_split(
-    rows: Iterable[documents.Document], total: int, tokenizer: Tokenizer, out: Path, split: str, shard_tokens: int
-) -> SplitIndex:
+def _pack_split(corpus: Path, split: str, tokenizer: Tokenizer, out: Path, *, shard_tokens: int) -> SplitIndex:
     shards: list[Shard] = []
     waiting: list[np.ndarray[tuple[int], np.dtype[np.generic]]] = []
     held = size = count = 0
     start = np.array([tokenizer.end_of_text], dtype=tokenizer.dtype)
-    with console.progress(f"packing {split}", total, unit="documents") as bar:
-        for row in rows:
+    with console.progress(f"packing {split}", documents.count(corpus, split), unit="documents") as bar:
+        for row in documents.read(corpus, split):
             ids = tokenizer.encode_array(row.text)
             waiting += [start, ids]
             held, size, count = held + 1 + len(ids), size + len(row.text.encode("utf-8", "replace")), count + 1

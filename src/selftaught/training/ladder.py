@@ -93,7 +93,8 @@ def measure_speed(plan: TrainingPlan, vocabulary: int, *, seconds: float = 1.0) 
     model.to(machine.device).train()
     optimizer = Optimizer(model, plan)
     ids = torch.randint(vocabulary, (plan.batch_size, plan.context + 1), generator=compute.generator("speed"))
-    per_step, times = plan.batch_size * plan.context, []
+    per_step = plan.batch_size * plan.context
+    times: list[float] = []
     started = time.monotonic()
     while len(times) < 3 or time.monotonic() - started < seconds:
         begun = time.monotonic()

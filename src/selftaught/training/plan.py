@@ -94,7 +94,8 @@ class TrainingPlan:
 def _gpt2(name: str) -> TrainingPlan:
     """GPT-2: batches of 512 x 1,024 tokens (section 2.3); the rest is not printed and follows GPT-3 and nanoGPT.
 
-    The paper tunes each size's learning rate on 5 % of the text; these rates are GPT-3's for equal sizes (Brown et al. 2020, table 2.1).
+    The paper tunes each size's learning rate on 5 % of the text; these are GPT-3's for equal sizes (Brown et al. 2020,
+    table 2.1).
     """
     shape = NAMED_SHAPES[name]
     rates = {"gpt2-small": 6e-4, "gpt2-medium": 3e-4, "gpt2-large": 2.5e-4, "gpt2-xl": 2e-4}
@@ -116,7 +117,7 @@ def _gpt2(name: str) -> TrainingPlan:
 
 
 def _gpt1() -> TrainingPlan:
-    """GPT-1, section 4.1: batches of 64 x 512, 2,000 steps of warm-up to 2.5e-4, cosine to zero, dropout 0.1, Adam with decay 0.01."""
+    """GPT-1, section 4.1: batches of 64 x 512, 2,000 steps up to 2.5e-4, cosine to zero, dropout 0.1, Adam with decay 0.01."""
     shape = NAMED_SHAPES["gpt1"]
     return replace(
         _gpt2("gpt2-small"),
