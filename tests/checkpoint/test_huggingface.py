@@ -14,7 +14,7 @@ from selftaught.tokenizer.tokenizer import Tokenizer
 from tests.reference.networks import network
 
 transformers = pytest.importorskip("transformers")
-TOKENIZER = Tokenizer(files.from_merges([(b"t", b"h"), (b"th", b"e"), (" ".encode(), b"the")]))
+TOKENIZER = Tokenizer(files.from_merges([(b"t", b"h"), (b"th", b"e"), (b" ", b"the")]))
 IDS = torch.randint(250, (3, 32), generator=torch.Generator().manual_seed(1))
 
 
@@ -143,7 +143,7 @@ def test_a_config_without_numbers_means_the_usual_ones(exported):
     (exported / "config.json").write_text(json.dumps(config))
     loading.load(exported)
     (exported / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises((DamagedFileError, InputError), match="safetensors"):
+    with pytest.raises((DamagedFileError, InputError), match=r"h\.2"):
         loading.load(exported)  # GPT-2 small was meant, and these are not its weights
 
 

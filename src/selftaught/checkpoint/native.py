@@ -76,7 +76,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     import safetensors.torch
 
     try:
-        tensors: dict[str, torch.Tensor] = safetensors.torch.load(storage.read_bytes(path))
+        tensors: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
+    except OSError as problem:
+        raise storage.input_error(path, problem) from problem
     except (safetensors.SafetensorError, json.JSONDecodeError) as problem:
         raise DamagedFileError(f"{path} is damaged", expected="a safetensors file", got=str(problem)) from problem
     return tensors

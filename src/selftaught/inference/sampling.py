@@ -22,7 +22,7 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn from."""
-        if self.temperature < 0:
+        if not self.temperature >= 0:
             raise UsageError("--temperature is too low", expected="0 or more", got=f"{self.temperature:g}")
         if self.top_k < 0:
             raise UsageError("--top-k is too low", expected="0 (all tokens) or more", got=str(self.top_k))
