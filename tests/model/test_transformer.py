@@ -8,7 +8,7 @@ from selftaught.errors import UsageError
 from selftaught.model.cache import Cache
 from selftaught.model.initial import initialise
 from selftaught.model.shape import ModelShape
-from selftaught.model.transformer import Attention, Transformer, loss_sum
+from selftaught.model.transformer import LOSS_CHUNK, Attention, Transformer, loss_sum
 from tests.reference.attention import attention
 from tests.reference.networks import network
 
@@ -69,7 +69,7 @@ def gradients(model: Transformer, loss: torch.Tensor) -> dict[str, torch.Tensor]
 
 @pytest.mark.parametrize("norm", ["before", "after"])
 def test_the_chunked_loss_and_its_gradients_are_cross_entropys(norm, monkeypatch):
-    monkeypatch.setattr("selftaught.model.transformer.LOSS_CHUNK", 10)
+    monkeypatch.setitem(LOSS_CHUNK, "cpu", 10)
     model = network(norm=norm)
     ours, plain = loss_sum(model, IDS, TARGETS), cross_entropy(model)
     torch.testing.assert_close(ours, plain, rtol=1e-6, atol=0)

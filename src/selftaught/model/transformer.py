@@ -16,8 +16,8 @@ from selftaught.errors import UsageError
 from selftaught.model.cache import Cache
 from selftaught.model.shape import ModelShape
 
-LOSS_CHUNK = 2048
-"""Tokens whose logits are held at a time."""
+LOSS_CHUNK = {"cpu": 1024, "cuda": 4096}
+"""Tokens whose logits exist at a time: measured on two cores; on an accelerator enough to keep it busy."""
 
 
 class Attention(nn.Module):
@@ -129,9 +129,14 @@ class Transformer(nn.Module):
 
 
 def loss_sum(model: Transformer, ids_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
-    """Sum of -log p(target) over all tokens, in nats; at most LOSS_CHUNK tokens' logits exist at a time."""
+    """Sum of -log p(target) over all tokens, in nats, as a float32 scalar; the logits of only a few tokens exist at a time.
+
+    Under autocast the products run in its format; log-probabilities, and sums over tokens, stay float32.
+    """
     hidden_NC = model(ids_BT).flatten(0, 1)
-    loss: torch.Tensor = _ChunkedLoss.apply(hidden_NC, model.tokens.weight, targets_BT.flatten())  # type: ignore[no-untyped-call]
+    kind = str(hidden_NC.device.type)
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_NC.dtype
+    loss: torch.Tensor = _ChunkedLoss.apply(hidden_NC, model.tokens.weight, targets_BT.flatten(), dtype)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -139,26 +144,27 @@ class _ChunkedLoss(torch.autograd.Function):
     """Cross-entropy of the tied head; gradients are made while the logits of a chunk are there, so none are kept."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_NC: torch.Tensor, weight_VC: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-        weight = weight_VC.to(hidden_NC.dtype)
+    def forward(
+        ctx: Any, hidden_NC: torch.Tensor, weight_VC: torch.Tensor, targets_N: torch.Tensor, dtype: torch.dtype
+    ) -> torch.Tensor:
+        hidden, weight = hidden_NC.to(dtype), weight_VC.to(dtype)
         total = torch.zeros((), dtype=torch.float32, device=hidden_NC.device)
         wanted = any(ctx.needs_input_grad)
         hidden_gradient = torch.empty_like(hidden_NC) if wanted else None
         weight_gradient = torch.zeros_like(weight_VC, dtype=torch.float32) if wanted else None
-        for start in range(0, len(hidden_NC), LOSS_CHUNK):
-            part, targets = hidden_NC[start : start + LOSS_CHUNK], targets_N[start : start + LOSS_CHUNK, None]
-            log_probs = torch.log_softmax((part @ weight.T).float(), dim=-1)
+        size = LOSS_CHUNK.get(hidden_NC.device.type, LOSS_CHUNK["cuda"])
+        for start in range(0, len(hidden), size):
+            part, targets = hidden[start : start + size], targets_N[start : start + size, None]
+            log_probs = torch.log_softmax(part @ weight.T, dim=-1, dtype=torch.float32)
             total -= log_probs.gather(1, targets).sum()
             if hidden_gradient is not None and weight_gradient is not None:
-                change = (
-                    log_probs.exp_().scatter_add_(1, targets, log_probs.new_full(targets.shape, -1.0)).to(part.dtype)
-                )
-                hidden_gradient[start : start + LOSS_CHUNK] = change @ weight
+                change = log_probs.exp_().scatter_add_(1, targets, log_probs.new_full(targets.shape, -1.0)).to(dtype)
+                hidden_gradient[start : start + size] = change @ weight
                 weight_gradient += change.T @ part
         ctx.save_for_backward(hidden_gradient, weight_gradient)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *outputs: Any) -> tuple[torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, *outputs: Any) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         hidden_gradient, weight_gradient = ctx.saved_tensors
-        return hidden_gradient * outputs[0].to(hidden_gradient.dtype), weight_gradient * outputs[0], None
+        return hidden_gradient * outputs[0].to(hidden_gradient.dtype), weight_gradient * outputs[0], None, None
