@@ -88,4 +88,14 @@ def extract_text(body: bytes, content_type: str) -> str:
         return ""
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    return found or ""
+    return tidied(found or "")
+
+
+def tidied(text: str) -> str:
+    """Text without what only lays a page out: no-break spaces become blanks, empty cells of tables go."""
+    lines = text.replace("\u00a0", " ").splitlines()
+    return "\n".join(_without_empty_cells(line) if line.startswith("|") else line for line in lines)
+
+
+def _without_empty_cells(row: str) -> str:
+    return " | ".join(filter(None, (cell.strip() for cell in row.split("|"))))

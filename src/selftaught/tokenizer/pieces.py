@@ -5,28 +5,55 @@ A piece is a contraction, or letters, or digits, or other signs, each with at mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """The pattern of OpenAI's encoder.py."""
+_ASCII_PATTERN = (
+    r" ?[A-Za-z]+| ?[0-9]+|'(?:[stmd]|re|ve|ll)| ?[^ \t-\rA-Za-z0-9]+|[ \t-\r]+(?![^ \t-\r])|[ \t-\r]+"
+)
+"""The same for text of ASCII alone: there the standard library's `re` will do, at more than twice the speed."""
+OTHER, LETTER, DIGIT, SPACE = 0, 1, 2, 3
+"""The four kinds of character that the pattern tells apart."""
 
 
 @cache
-def _compiled() -> Any:
+def _finders() -> tuple[Callable[[str], list[str]], Callable[[str], list[str]]]:
+    import re
+
     import regex
 
-    return regex.compile(PATTERN)
+    return re.compile(_ASCII_PATTERN).findall, regex.compile(PATTERN).findall
 
 
-def pieces(text: str) -> Iterator[str]:
+def pieces(text: str) -> list[str]:
     """Cut a text into pieces; joined, they are the text again."""
-    return iter(_compiled().findall(text))
+    ascii_only, any_text = _finders()
+    return ascii_only(text) if text.isascii() else any_text(text)
+
+
+@cache
+def kinds() -> np.ndarray[Any, Any]:
+    """The kind of every code point, as the installed `regex` knows Unicode: uint8 of 0x110000."""
+    import numpy as np
+    import regex
+
+    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+    table = np.full(len(everything), OTHER, dtype=np.uint8)
+    for kind, pattern in ((LETTER, r"\p{L}+"), (DIGIT, r"\p{N}+"), (SPACE, r"\s+")):
+        for run in regex.finditer(pattern, everything):
+            table[run.start() : run.end()] = kind
+    return table
 
 
 def well_formed(text: str) -> str:
-    """Text with every lone surrogate replaced by U+FFFD and surrogate pairs joined, since UTF-8 has no form for them.
+    """Text with surrogate pairs joined and every lone surrogate replaced by U+FFFD, since UTF-8 has no form for them.
 
     tiktoken does the same.
     """

@@ -1,0 +1,386 @@
+"""Single files: rows, tokens, tensors, records. Only the head of a file is held in memory."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from selftaught import settings, storage
+from selftaught.cli.showing.summary import (
+    Excerpt,
+    Fact,
+    Summary,
+    Table,
+    excerpt,
+    one_line,
+    size_words,
+    sparkline,
+)
+from selftaught.corpus.documents import Document, FunnelRow
+from selftaught.errors import DamagedFileError, InputError
+from selftaught.model import cost
+from selftaught.model.shape import ModelShape
+from selftaught.report.records import CopiedSpan, LearningPoint, Overlap, Sample, Score
+from selftaught.tokenizer import files as vocabulary
+from selftaught.tokens import shards
+from selftaught.training.plan import TrainingPlan
+
+_LONGEST_LINE = 1 << 22
+_COUNTED_BYTES = 1 << 28
+"""Rows are counted in so much (decompressed) text; beyond it the count is a lower bound."""
+_LARGEST_JSON = 1 << 26
+_SHOWN = 5
+_SCREEN = 120
+
+
+def rows_file(path: Path) -> Summary:
+    """A JSON-lines file, compressed or not: how many rows, what they are, the first ones."""
+    head, number, whole = _rows(path)
+    facts = [Fact(name="rows", value=f"{number:,}" if whole else f"more than {number:,}"), _size(path)]
+    if not head:
+        return Summary(path=str(path), kind="rows (none)", facts=tuple(facts))
+    for kind, name, shown in _ROW_KINDS:
+        found = [_converted(row, kind) for row in head]
+        if all(one is not None for one in found):
+            return Summary(path=str(path), kind=name, facts=tuple(facts), **shown(path, found))
+    names = list(dict.fromkeys(key for row in head for key in row))
+    longest = max(_SCREEN // max(len(names), 1), 12)
+    rows = tuple(tuple(_cell(row.get(name, ""), longest) for name in names) for row in head)
+    table = Table(columns=tuple(names), rows=rows, title="first rows")
+    return Summary(path=str(path), kind="rows", facts=tuple(facts), tables=(table,))
+
+
+def _rows(path: Path) -> tuple[list[Any], int, bool]:
+    """First rows, number of rows, and whether that is all of them."""
+    head: list[Any] = []
+    number = taken = 0
+    with storage.reading(path) as stream:
+        while taken < _COUNTED_BYTES and (line := stream.readline(_LONGEST_LINE)):
+            taken += len(line)
+            if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
+                taken += _skip_line(stream)
+                line = b""
+            number += 1
+            if len(head) < _SHOWN and line.strip():
+                head.append(storage.decode_json(line, dict[str, Any], path))
+        return head, number, not stream.read(1)
+
+
+def _skip_line(stream: Any) -> int:
+    taken = 0
+    while (part := stream.readline(_LONGEST_LINE)) and not part.endswith(b"\n"):
+        taken += len(part)
+    return taken
+
+
+def _converted(row: Any, kind: type[Any]) -> Any:
+    try:
+        return msgspec.convert(row, kind)
+    except msgspec.ValidationError:
+        return None
+
+
+def _documents(_path: Path, rows: list[Document]) -> dict[str, Any]:
+    return {"excerpts": tuple(excerpt(row.url or row.id, row.text) for row in rows[:3])}
+
+
+def _samples(_path: Path, rows: list[Sample]) -> dict[str, Any]:
+    return {"excerpts": tuple(sample_excerpt(row) for row in rows[:3])}
+
+
+def sample_excerpt(row: Sample) -> Excerpt:
+    """A prompt's end and its continuation."""
+    return excerpt(f"{row.model}, {row.settings}", f"[{one_line(row.prompt[-120:], 120)}]{row.text}")
+
+
+def _copies(_path: Path, rows: list[CopiedSpan]) -> dict[str, Any]:
+    table = tuple((row.words, row.name, one_line(row.text), one_line(row.url or row.document, 60)) for row in rows)
+    return {"tables": (Table(columns=("words", "copied by", "text", "from"), rows=table),)}
+
+
+def _curve(path: Path, _rows: list[LearningPoint]) -> dict[str, Any]:
+    return curve(path)
+
+
+def curve(path: Path) -> dict[str, Any]:
+    """The loss of a whole training log as a sparkline, and its last rows."""
+    losses, last = array("d"), deque[LearningPoint](maxlen=_SHOWN)
+    for row in _log_rows(path):
+        losses.append(row.loss)
+        last.append(row)
+    drawn = sparkline(losses)
+    text = f"{drawn}\n{losses[0]:.3f} at first, {losses[-1]:.3f} now, lowest {min(losses):.3f}" if losses else ""
+    columns = ("step", "tokens", "loss", "rate", "tokens/s", "held-out bits per byte")
+    rows = tuple(
+        (r.step, r.tokens, r.loss, r.rate, r.tokens_per_second, _optional(r.heldout_bits_per_byte)) for r in last
+    )
+    return {
+        "tables": (Table(columns=columns, rows=rows, title="last rows"),),
+        "excerpts": (Excerpt(title="training loss, nats per token", text=text),) if text else (),
+    }
+
+
+def _log_rows(path: Path) -> Iterator[LearningPoint]:
+    """Rows of a log, one at a time; a last line that is being written is left out."""
+    with storage.reading(path) as stream:
+        for line in stream:
+            if line.endswith(b"\n") and line.strip():
+                yield storage.decode_json(line, LearningPoint, path)
+
+
+def _optional(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+_ROW_KINDS: tuple[tuple[type[Any], str, Callable[[Path, list[Any]], dict[str, Any]]], ...] = (
+    (Document, "documents", _documents),
+    (Sample, "samples", _samples),
+    (LearningPoint, "log of a training run", _curve),
+    (CopiedSpan, "copied spans", _copies),
+)
+
+
+def _cell(value: Any, longest: int = 60) -> str | int | float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    return one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), longest)
+
+
+def _size(path: Path) -> Fact:
+    return Fact(name="size", value=size_words(path.stat().st_size))
+
+
+def tensors_file(path: Path) -> Summary:
+    """A safetensors file, from its header alone."""
+    header = tensors_header(path)
+    total = sum(_elements(one["shape"]) for one in header.values())
+    largest = sorted(header.items(), key=lambda item: -_elements(item[1]["shape"]))
+    table = Table(
+        columns=("tensor", "type", "shape", "elements"),
+        rows=tuple(
+            (one_line(name), one["dtype"], " x ".join(map(str, one["shape"])) or "scalar", _elements(one["shape"]))
+            for name, one in largest[: 4 * _SHOWN]
+        ),
+        title=f"largest of {len(header)}" if len(header) > 4 * _SHOWN else "",
+    )
+    facts = (Fact(name="tensors", value=len(header)), Fact(name="elements", value=total), _size(path))
+    return Summary(path=str(path), kind="tensors", facts=facts, tables=(table,))
+
+
+def tensors_header(path: Path) -> dict[str, dict[str, Any]]:
+    """Name -> dtype, shape, data_offsets. Raises DamagedFileError if the file is not safetensors or too short."""
+    size = path.stat().st_size
+    with storage.reading(path) as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 2 <= length <= min(size - 8, _LARGEST_JSON):
+            raise DamagedFileError(f"{path} is damaged", expected="the header of a safetensors file")
+        header = storage.decode_json(stream.read(length), dict[str, dict[str, Any]], path)
+    header.pop("__metadata__", None)
+    needed = 8 + length + max((one["data_offsets"][1] for one in header.values()), default=0)
+    if size != needed:
+        raise DamagedFileError(f"{path} is damaged", expected=f"{needed:,} bytes", got=f"{size:,} bytes")
+    return header
+
+
+def _elements(shape: list[int]) -> int:
+    number = 1
+    for side in shape:
+        number *= side
+    return number
+
+
+def tokens_file(path: Path) -> Summary:
+    """One shard of tokens; its beginning decoded, since tokenizer and index lie beside it."""
+    index = shards.read_index(path.parent)
+    split = next((s for s, side in index.splits.items() if path.name in {one.name for one in side.shards}), None)
+    if split is None:
+        raise InputError(f"{path} is not in {path.parent / shards.INDEX_FILE}", expected="a shard of that index")
+    opened = shards.Shards(path.parent, index, split)
+    before = 0
+    for shard in index.splits[split].shards:
+        if shard.name == path.name:
+            break
+        before += shard.tokens
+    facts = (
+        Fact(name="split", value=split),
+        Fact(name="tokens", value=shard.tokens),
+        Fact(name="type", value=index.dtype),
+    )
+    return Summary(
+        path=str(path),
+        kind="shard of tokens",
+        facts=facts,
+        excerpts=tokens_excerpts(opened, before, min(120, shard.tokens)),
+    )
+
+
+def tokens_excerpts(opened: shards.Shards, start: int = 0, count: int = 120) -> tuple[Excerpt, ...]:
+    """Some tokens of a split, as ids and as text."""
+    ids = opened.slice(start, min(count, opened.tokens - start)).tolist() if opened.tokens else []
+    excerpts = [excerpt("ids", " ".join(map(str, ids[:40])))]
+    if vocabulary.is_tokenizer(opened.folder):
+        from selftaught.tokenizer.tokenizer import Tokenizer
+
+        excerpts.append(excerpt(f"the first {len(ids)} tokens as text", Tokenizer.load(opened.folder).decode(ids)))
+    return tuple(excerpts)
+
+
+def index_file(path: Path) -> Summary:
+    """shards.json."""
+    return Summary(path=str(path), kind="index of token shards", **index_parts(shards.read_index(path.parent)))
+
+
+def index_parts(index: shards.Index) -> dict[str, Any]:
+    """Facts and table of an index of shards."""
+    rows = tuple(
+        (name, side.tokens, side.documents, side.bytes, side.bytes / side.tokens if side.tokens else 0.0)
+        for name, side in index.splits.items()
+    )
+    return {
+        "facts": (
+            Fact(name="vocabulary", value=index.vocabulary_size),
+            Fact(name="type", value=index.dtype),
+            Fact(name="tokenizer", value=index.fingerprint[:16]),
+        ),
+        "tables": (Table(columns=("split", "tokens", "documents", "bytes of text", "bytes per token"), rows=rows),),
+    }
+
+
+def vocabulary_parts(folder: Path) -> dict[str, Any]:
+    """Facts and examples of a tokenizer's two files."""
+    from selftaught.tokenizer.tokenizer import Tokenizer
+
+    learned = Tokenizer.load(folder)
+    merges = learned.vocabulary.merges
+    first = [repr((a + b).decode("utf-8", "replace")) for a, b in merges[:12]]
+    longest = sorted({a + b for a, b in merges}, key=len)[-6:]
+    return {
+        "facts": (
+            Fact(name="vocabulary", value=learned.vocabulary_size),
+            Fact(name="merges", value=len(merges)),
+            Fact(name="<|endoftext|>", value=learned.end_of_text),
+            Fact(name="fingerprint", value=learned.fingerprint[:16]),
+            Fact(name="first merges", value=one_line(" ".join(first))),
+            Fact(name="longest tokens", value=one_line(" ".join(repr(t.decode("utf-8", "replace")) for t in longest))),
+        )
+    }
+
+
+def shape_parts(shape: ModelShape) -> dict[str, Any]:
+    """Facts of a network's shape."""
+    named = (
+        ("parameters", cost.parameters(shape)),
+        ("layers", shape.layers),
+        ("heads", shape.heads),
+        ("channels", shape.channels),
+        ("context", shape.context),
+        ("vocabulary", shape.vocabulary),
+        ("normalisation", f"{shape.norm} each sub-block"),
+    )
+    return {"facts": tuple(Fact(name=name, value=value) for name, value in named)}
+
+
+def scores_parts(scores: list[Score]) -> dict[str, Any]:
+    """Scores as a table."""
+    rows = tuple((s.model, s.parameters, s.task, s.metric, s.value, s.error, s.n) for s in scores)
+    columns = ("model", "parameters", "task", "metric", "value", "error", "n")
+    return {"tables": (Table(columns=columns, rows=rows),)}
+
+
+def overlap_parts(overlaps: list[Overlap]) -> dict[str, Any]:
+    """Overlaps as a table."""
+    rows = tuple((o.name, o.against, o.documents, o.ngrams, o.hits, f"{o.share:.2%}") for o in overlaps)
+    return {"tables": (Table(columns=("text", "in", "documents", "n-grams", "found", "share"), rows=rows),)}
+
+
+def plans_parts(plans: dict[str, TrainingPlan]) -> dict[str, Any]:
+    """A ladder of plans as a table."""
+    columns = ("name", "layers", "heads", "channels", "context", "steps", "tokens", "peak rate")
+    rows = tuple(
+        (name, p.layers, p.heads, p.channels, p.context, p.steps, p.tokens, p.peak_rate) for name, p in plans.items()
+    )
+    return {"tables": (Table(columns=columns, rows=rows),)}
+
+
+def page_file(path: Path) -> Summary:
+    """A page, which a browser shows better."""
+    return Summary(path=str(path), kind="page: open it in a browser", facts=(_size(path),))
+
+
+def funnel_table(rows: list[FunnelRow]) -> Table:
+    """The funnel of a corpus."""
+    names = {"": "came in"}
+    return Table(
+        columns=("stage", "", "count"),
+        rows=tuple(("" if r.reason else r.stage, names.get(r.reason, r.reason), r.count) for r in rows),
+    )
+
+
+def record_parts(record: storage.Record) -> dict[str, Any]:
+    """What a run says of itself."""
+    changed = {name for name, source in record.sources.items() if source != "default"}
+    rows = tuple(
+        (name, str(value), record.sources.get(name, ""))
+        for name, value in settings.flat(record.settings)
+        if name in changed
+    )
+    facts = [
+        Fact(name="command", value=one_line(" ".join(record.command), 300)),
+        Fact(name="status", value=record.status),
+        Fact(name="started", value=record.started),
+        Fact(name="seconds", value=record.seconds),
+        Fact(name="peak memory", value=size_words(record.peak_memory_bytes)),
+        *(Fact(name=f"from {name}", value=f"{one.path} {one.sha256[:16]}") for name, one in record.inputs.items()),
+        *(Fact(name="made", value=f"{name} {hashed[:16]}") for name, hashed in record.outputs.items()),
+        Fact(name="versions", value=", ".join(f"{name} {value}" for name, value in record.versions.items())),
+    ]
+    table = Table(columns=("setting", "value", "source"), rows=rows, title="settings that are not default")
+    return {"facts": tuple(facts), "tables": (table,) if rows else ()}
+
+
+def warc_file(path: Path) -> Summary:
+    """A WARC file of raw pages: the first ones."""
+    from selftaught.corpus.pages import read_pages
+
+    rows = []
+    for page in read_pages(path):
+        rows.append((one_line(page.url, 70), page.content_type, len(page.body)))
+        if len(rows) == 2 * _SHOWN:
+            break
+    table = Table(columns=("address", "type", "bytes"), rows=tuple(rows), title="first pages")
+    return Summary(path=str(path), kind="raw pages (WARC)", facts=(_size(path),), tables=(table,))
+
+
+def document_file(path: Path) -> Summary:
+    """Any JSON file, recognised by what it holds."""
+    if path.stat().st_size > _LARGEST_JSON:
+        raise InputError(f"{path} is too large to show", expected=f"JSON of at most {size_words(_LARGEST_JSON)}")
+    data = storage.read_bytes(path)
+    for kind, name, parts in _DOCUMENT_KINDS:
+        try:
+            found = msgspec.json.decode(data, type=kind)
+        except (msgspec.DecodeError, ValueError):
+            continue
+        return Summary(path=str(path), kind=name, **parts(found))
+    content: Any = storage.decode_json(data, Any, path)
+    if not isinstance(content, dict):
+        return Summary(path=str(path), kind="JSON", excerpts=(excerpt("begins", json.dumps(content)[:4096]),))
+    flat = list(settings.flat(content))
+    facts = tuple(Fact(name=one_line(name, 40), value=_cell(value)) for name, value in flat[:40])
+    return Summary(path=str(path), kind=f"JSON, {len(flat):,} values", facts=facts)
+
+
+_DOCUMENT_KINDS: tuple[tuple[Any, str, Callable[[Any], dict[str, Any]]], ...] = (
+    (storage.Record, "record of a run", record_parts),
+    (list[Score], "scores", scores_parts),
+    (list[FunnelRow], "funnel of a corpus", lambda rows: {"tables": (funnel_table(rows),)}),
+    (list[Overlap], "overlaps", overlap_parts),
+    (ModelShape, "shape of a network", shape_parts),
+    (dict[str, TrainingPlan], "plans of a ladder of sizes", plans_parts),
+)
