@@ -28,8 +28,9 @@ class Convert(settings.Verb):
 def run(argv: Sequence[str]) -> None:
     """Convert the model that `argv` names."""
     command = settings.resolve(Convert, argv, prog="selftaught convert").command
-    if command.out.exists() and any(command.out.iterdir()):
-        raise OutputError(f"{command.out} is not empty", hint="choose another folder")
+    if command.out.exists() and (not command.out.is_dir() or any(command.out.iterdir())):
+        what = "a folder with something in it" if command.out.is_dir() else "a file"
+        raise OutputError(f"cannot convert into {command.out}", expected="a new folder", got=what)
     from selftaught.checkpoint import huggingface, loading, native
 
     loaded = loading.load(command.source)

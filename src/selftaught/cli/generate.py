@@ -9,7 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
-from selftaught.errors import UsageError
+from selftaught.errors import InputError, UsageError
 from selftaught.report.records import SAMPLES_FILE, Sample
 
 
@@ -56,8 +56,7 @@ def run(argv: Sequence[str]) -> None:
     """Draw what `argv` asks for."""
     resolved = settings.resolve(Generate, argv, prog="selftaught generate")
     command = resolved.command
-    if sum(map(bool, (command.prompt, command.prompts, command.corpus))) > 1:
-        raise UsageError("too many prompts", expected="one of PROMPT, --prompts and --corpus")
+    _check(command)
     if command.out is None:
         _print(command)
         return
@@ -74,6 +73,18 @@ def run(argv: Sequence[str]) -> None:
             console.line(f"samples are in {command.out}")
     if command.json:
         console.result(storage.read_lines(command.out / SAMPLES_FILE, dict))
+
+
+def _check(command: Generate) -> None:
+    if sum(map(bool, (command.prompt, command.prompts, command.corpus))) > 1:
+        raise UsageError("too many prompts", expected="one of PROMPT, --prompts and --corpus")
+    if command.prompt and command.out is not None:
+        raise UsageError("a prompt for the screen cannot be kept", hint="Write it to a file: --prompts FILE --out DIR")
+    asked = command.settings
+    for name, least in (("tokens", 1), ("samples", 1), ("contexts", 1), ("context_characters", 1)):
+        if getattr(asked, name) < least:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} is too small", expected=f"{least} or more", got=str(getattr(asked, name)))
 
 
 def _print(command: Generate) -> None:
@@ -116,18 +127,29 @@ def _samples(command: Generate) -> list[Sample]:
 def _prompts(command: Generate) -> list[str]:
     if command.prompts is not None:
         text = storage.read_bytes(command.prompts).decode("utf-8", "replace")
-        return [line for line in text.splitlines() if line.strip()]
+        prompts = [line for line in text.split("\n") if line.strip()]
+        if not prompts:
+            raise InputError(f"no prompts in {command.prompts}", expected="one a line")
+        return prompts
     if command.corpus is not None:
         return _beginnings(command.corpus, command.settings)
     return [" ".join(command.prompt)]
 
 
 def _beginnings(corpus: Path, asked: GenerateSettings) -> list[str]:
-    """The beginnings of held-out documents, drawn by seed, each cut after a word."""
+    """The beginnings of held-out documents, drawn by seed, each cut after a word.
+
+    Documents that go on for as long again come first; where there are too few, shorter ones follow.
+    """
     import random
 
     from selftaught.corpus import documents
 
-    rows = [row.text for row in documents.read(corpus, "heldout") if len(row.text) > 2 * asked.context_characters]
-    chosen = random.Random(asked.seed).sample(rows, min(asked.contexts, len(rows)))
-    return [text[: asked.context_characters].rsplit(maxsplit=1)[0] for text in chosen]
+    texts = [row.text for row in documents.read(corpus, "heldout") if row.text.strip()]
+    if not texts:
+        raise InputError(
+            f"no held-out documents in {corpus}", hint="Give the corpus more text, or generate from --prompts."
+        )
+    random.Random(asked.seed).shuffle(texts)
+    texts.sort(key=lambda text: len(text) <= 2 * asked.context_characters)
+    return [text.lstrip()[: asked.context_characters].rsplit(maxsplit=1)[0] for text in texts[: asked.contexts]]
