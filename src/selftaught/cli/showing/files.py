@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from selftaught import settings, storage
+from selftaught.cli.showing import parts
 from selftaught.cli.showing.summary import (
     Excerpt,
     Fact,
@@ -24,10 +25,8 @@ from selftaught.cli.showing.summary import (
 )
 from selftaught.corpus.documents import Document, FunnelRow
 from selftaught.errors import DamagedFileError, InputError
-from selftaught.model import cost
 from selftaught.model.shape import ModelShape
 from selftaught.report.records import CopiedSpan, LearningPoint, Overlap, Sample, Score
-from selftaught.tokenizer import files as vocabulary
 from selftaught.tokens import shards
 from selftaught.training.plan import TrainingPlan
 
@@ -79,11 +78,21 @@ def _skip_line(stream: Any) -> int:
     return taken
 
 
-def _converted(row: Any, kind: type[Any]) -> Any:
+def _converted(content: Any, kind: Any) -> Any:
+    """`content` as a value of `kind`, or None if it is not one or has more to it."""
     try:
-        return msgspec.convert(row, kind)
+        found = msgspec.convert(content, kind)
     except msgspec.ValidationError:
         return None
+    return found if _holds_all(msgspec.to_builtins(found), content) else None
+
+
+def _holds_all(found: Any, content: Any) -> bool:
+    if isinstance(content, dict):
+        return all(name in found and _holds_all(found[name], value) for name, value in content.items())
+    if isinstance(content, list):
+        return all(_holds_all(*pair) for pair in zip(found, content, strict=True))
+    return True
 
 
 def _documents(_path: Path, rows: list[Document]) -> dict[str, Any]:
@@ -91,12 +100,7 @@ def _documents(_path: Path, rows: list[Document]) -> dict[str, Any]:
 
 
 def _samples(_path: Path, rows: list[Sample]) -> dict[str, Any]:
-    return {"excerpts": tuple(sample_excerpt(row) for row in rows[:3])}
-
-
-def sample_excerpt(row: Sample) -> Excerpt:
-    """A prompt's end and its continuation."""
-    return excerpt(f"{row.model}, {row.settings}", f"[{one_line(row.prompt[-120:], 120)}]{row.text}")
+    return {"excerpts": tuple(parts.sample_excerpt(row) for row in rows[:3])}
 
 
 def _copies(_path: Path, rows: list[CopiedSpan]) -> dict[str, Any]:
@@ -149,6 +153,8 @@ _ROW_KINDS: tuple[tuple[type[Any], str, Callable[[Path, list[Any]], dict[str, An
 def _cell(value: Any, longest: int = 60) -> str | int | float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
+    if isinstance(value, list) and len(value) > 1:
+        return f"{len(value):,} values"
     return one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), longest)
 
 
@@ -216,132 +222,18 @@ def tokens_file(path: Path) -> Summary:
         path=str(path),
         kind="shard of tokens",
         facts=facts,
-        excerpts=tokens_excerpts(opened, before, min(120, shard.tokens)),
+        excerpts=parts.tokens_excerpts(opened, before, min(120, shard.tokens)),
     )
-
-
-def tokens_excerpts(opened: shards.Shards, start: int = 0, count: int = 120) -> tuple[Excerpt, ...]:
-    """Some tokens of a split, as ids and as text."""
-    ids = opened.slice(start, min(count, opened.tokens - start)).tolist() if opened.tokens else []
-    excerpts = [excerpt("ids", " ".join(map(str, ids[:40])))]
-    if vocabulary.is_tokenizer(opened.folder):
-        from selftaught.tokenizer.tokenizer import Tokenizer
-
-        excerpts.append(excerpt(f"the first {len(ids)} tokens as text", Tokenizer.load(opened.folder).decode(ids)))
-    return tuple(excerpts)
 
 
 def index_file(path: Path) -> Summary:
     """shards.json."""
-    return Summary(path=str(path), kind="index of token shards", **index_parts(shards.read_index(path.parent)))
-
-
-def index_parts(index: shards.Index) -> dict[str, Any]:
-    """Facts and table of an index of shards."""
-    rows = tuple(
-        (name, side.tokens, side.documents, side.bytes, side.bytes / side.tokens if side.tokens else 0.0)
-        for name, side in index.splits.items()
-    )
-    return {
-        "facts": (
-            Fact(name="vocabulary", value=index.vocabulary_size),
-            Fact(name="type", value=index.dtype),
-            Fact(name="tokenizer", value=index.fingerprint[:16]),
-        ),
-        "tables": (Table(columns=("split", "tokens", "documents", "bytes of text", "bytes per token"), rows=rows),),
-    }
-
-
-def vocabulary_parts(folder: Path) -> dict[str, Any]:
-    """Facts and examples of a tokenizer's two files."""
-    from selftaught.tokenizer.tokenizer import Tokenizer
-
-    learned = Tokenizer.load(folder)
-    merges = learned.vocabulary.merges
-    first = [repr((a + b).decode("utf-8", "replace")) for a, b in merges[:12]]
-    longest = sorted({a + b for a, b in merges}, key=len)[-6:]
-    return {
-        "facts": (
-            Fact(name="vocabulary", value=learned.vocabulary_size),
-            Fact(name="merges", value=len(merges)),
-            Fact(name="<|endoftext|>", value=learned.end_of_text),
-            Fact(name="fingerprint", value=learned.fingerprint[:16]),
-            Fact(name="first merges", value=one_line(" ".join(first))),
-            Fact(name="longest tokens", value=one_line(" ".join(repr(t.decode("utf-8", "replace")) for t in longest))),
-        )
-    }
-
-
-def shape_parts(shape: ModelShape) -> dict[str, Any]:
-    """Facts of a network's shape."""
-    named = (
-        ("parameters", cost.parameters(shape)),
-        ("layers", shape.layers),
-        ("heads", shape.heads),
-        ("channels", shape.channels),
-        ("context", shape.context),
-        ("vocabulary", shape.vocabulary),
-        ("normalisation", f"{shape.norm} each sub-block"),
-    )
-    return {"facts": tuple(Fact(name=name, value=value) for name, value in named)}
-
-
-def scores_parts(scores: list[Score]) -> dict[str, Any]:
-    """Scores as a table."""
-    rows = tuple((s.model, s.parameters, s.task, s.metric, s.value, s.error, s.n) for s in scores)
-    columns = ("model", "parameters", "task", "metric", "value", "error", "n")
-    return {"tables": (Table(columns=columns, rows=rows),)}
-
-
-def overlap_parts(overlaps: list[Overlap]) -> dict[str, Any]:
-    """Overlaps as a table."""
-    rows = tuple((o.name, o.against, o.documents, o.ngrams, o.hits, f"{o.share:.2%}") for o in overlaps)
-    return {"tables": (Table(columns=("text", "in", "documents", "n-grams", "found", "share"), rows=rows),)}
-
-
-def plans_parts(plans: dict[str, TrainingPlan]) -> dict[str, Any]:
-    """A ladder of plans as a table."""
-    columns = ("name", "layers", "heads", "channels", "context", "steps", "tokens", "peak rate")
-    rows = tuple(
-        (name, p.layers, p.heads, p.channels, p.context, p.steps, p.tokens, p.peak_rate) for name, p in plans.items()
-    )
-    return {"tables": (Table(columns=columns, rows=rows),)}
+    return Summary(path=str(path), kind="index of token shards", **parts.index_parts(shards.read_index(path.parent)))
 
 
 def page_file(path: Path) -> Summary:
     """A page, which a browser shows better."""
     return Summary(path=str(path), kind="page: open it in a browser", facts=(_size(path),))
-
-
-def funnel_table(rows: list[FunnelRow]) -> Table:
-    """The funnel of a corpus."""
-    names = {"": "came in"}
-    return Table(
-        columns=("stage", "", "count"),
-        rows=tuple(("" if r.reason else r.stage, names.get(r.reason, r.reason), r.count) for r in rows),
-    )
-
-
-def record_parts(record: storage.Record) -> dict[str, Any]:
-    """What a run says of itself."""
-    changed = {name for name, source in record.sources.items() if source != "default"}
-    rows = tuple(
-        (name, str(value), record.sources.get(name, ""))
-        for name, value in settings.flat(record.settings)
-        if name in changed
-    )
-    facts = [
-        Fact(name="command", value=one_line(" ".join(record.command), 300)),
-        Fact(name="status", value=record.status),
-        Fact(name="started", value=record.started),
-        Fact(name="seconds", value=record.seconds),
-        Fact(name="peak memory", value=size_words(record.peak_memory_bytes)),
-        *(Fact(name=f"from {name}", value=f"{one.path} {one.sha256[:16]}") for name, one in record.inputs.items()),
-        *(Fact(name="made", value=f"{name} {hashed[:16]}") for name, hashed in record.outputs.items()),
-        Fact(name="versions", value=", ".join(f"{name} {value}" for name, value in record.versions.items())),
-    ]
-    table = Table(columns=("setting", "value", "source"), rows=rows, title="settings that are not default")
-    return {"facts": tuple(facts), "tables": (table,) if rows else ()}
 
 
 def warc_file(path: Path) -> Summary:
@@ -361,14 +253,11 @@ def document_file(path: Path) -> Summary:
     """Any JSON file, recognised by what it holds."""
     if path.stat().st_size > _LARGEST_JSON:
         raise InputError(f"{path} is too large to show", expected=f"JSON of at most {size_words(_LARGEST_JSON)}")
-    data = storage.read_bytes(path)
-    for kind, name, parts in _DOCUMENT_KINDS:
-        try:
-            found = msgspec.json.decode(data, type=kind)
-        except (msgspec.DecodeError, ValueError):
-            continue
-        return Summary(path=str(path), kind=name, **parts(found))
-    content: Any = storage.decode_json(data, Any, path)
+    content: Any = storage.decode_json(storage.read_bytes(path), Any, path)
+    for kind, name, said in _DOCUMENT_KINDS:
+        found = _converted(content, kind)
+        if found is not None:
+            return Summary(path=str(path), kind=name, **said(found))
     if not isinstance(content, dict):
         return Summary(path=str(path), kind="JSON", excerpts=(excerpt("begins", json.dumps(content)[:4096]),))
     flat = list(settings.flat(content))
@@ -377,10 +266,10 @@ def document_file(path: Path) -> Summary:
 
 
 _DOCUMENT_KINDS: tuple[tuple[Any, str, Callable[[Any], dict[str, Any]]], ...] = (
-    (storage.Record, "record of a run", record_parts),
-    (list[Score], "scores", scores_parts),
-    (list[FunnelRow], "funnel of a corpus", lambda rows: {"tables": (funnel_table(rows),)}),
-    (list[Overlap], "overlaps", overlap_parts),
-    (ModelShape, "shape of a network", shape_parts),
-    (dict[str, TrainingPlan], "plans of a ladder of sizes", plans_parts),
+    (storage.Record, "record of a run", parts.record_parts),
+    (list[Score], "scores", parts.scores_parts),
+    (list[FunnelRow], "funnel of a corpus", lambda rows: {"tables": (parts.funnel_table(rows),)}),
+    (list[Overlap], "overlaps", parts.overlap_parts),
+    (ModelShape, "shape of a network", parts.shape_parts),
+    (dict[str, TrainingPlan], "plans of a ladder of sizes", parts.plans_parts),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught import storage
-from selftaught.cli.showing import files
+from selftaught.cli.showing import files, parts
 from selftaught.cli.showing.summary import Fact, Summary, Table, excerpt, one_line, size_words
 from selftaught.corpus import documents
 from selftaught.errors import DamagedFileError, InputError, SelftaughtError
@@ -50,7 +50,7 @@ def summarise(path: str | Path) -> Summary:
 def _file(path: Path) -> Summary | None:
     name = path.name.removesuffix(".gz").removesuffix(".zst").removesuffix(".xz").removesuffix(".bz2")
     if path.name in (vocabulary.ENCODER_FILE, vocabulary.MERGES_FILE, "vocab.json", "merges.txt"):
-        return Summary(path=str(path), kind="tokenizer", **files.vocabulary_parts(path.parent))
+        return Summary(path=str(path), kind="tokenizer", **parts.vocabulary_parts(path.parent))
     if path.name == shards.INDEX_FILE:
         return files.index_file(path)
     readers: dict[str, Callable[[Path], Summary]] = {
@@ -87,27 +87,27 @@ def _corpus(path: Path) -> Summary:
         path=str(path),
         kind="corpus folder",
         facts=(*facts, *_run_facts(path)),
-        tables=(files.funnel_table(funnel),) if funnel else (),
+        tables=(parts.funnel_table(funnel),) if funnel else (),
         excerpts=first,
     )
 
 
 def _tokens(path: Path) -> Summary:
-    parts = files.index_parts(shards.read_index(path))
+    said = parts.index_parts(shards.read_index(path))
     opened = shards.open_shards(path)
     return Summary(
         path=str(path),
         kind="tokens folder",
-        facts=(*parts["facts"], *_run_facts(path)),
-        tables=parts["tables"],
-        excerpts=files.tokens_excerpts(opened),
+        facts=(*said["facts"], *_run_facts(path)),
+        tables=said["tables"],
+        excerpts=parts.tokens_excerpts(opened),
     )
 
 
 def _model(path: Path) -> Summary:
-    parts = files.shape_parts(storage.read_json(path / _SHAPE, ModelShape))
+    said = parts.shape_parts(storage.read_json(path / _SHAPE, ModelShape))
     inside = files.tensors_file(path / _WEIGHTS)
-    return Summary(path=str(path), kind="model folder", facts=(*parts["facts"], *inside.facts), tables=inside.tables)
+    return Summary(path=str(path), kind="model folder", facts=(*said["facts"], *inside.facts), tables=inside.tables)
 
 
 def _hugging_face(path: Path) -> Summary:
@@ -122,42 +122,40 @@ def _training(path: Path) -> Summary:
     steps = sorted(step for step in path.glob("step-*") if (step / _SHAPE).is_file())
     facts = [Fact(name="checkpoints", value=", ".join(step.name for step in steps) or "none yet"), *_run_facts(path)]
     if steps:
-        facts = [*files.shape_parts(storage.read_json(steps[-1] / _SHAPE, ModelShape))["facts"], *facts]
+        facts = [*parts.shape_parts(storage.read_json(steps[-1] / _SHAPE, ModelShape))["facts"], *facts]
     log = path / storage.LOG_FILE
-    parts: dict[str, Any] = files.curve(log) if log.is_file() else {}
-    return Summary(path=str(path), kind="training run", facts=tuple(facts), **parts)
+    said: dict[str, Any] = files.curve(log) if log.is_file() else {}
+    return Summary(path=str(path), kind="training run", facts=tuple(facts), **said)
 
 
 def _evaluation(path: Path) -> Summary:
-    parts = files.scores_parts(storage.read_json(path / RESULTS_FILE, list[Score]))
-    return Summary(path=str(path), kind="evaluation", facts=_run_facts(path), **parts)
+    said = parts.scores_parts(storage.read_json(path / RESULTS_FILE, list[Score]))
+    return Summary(path=str(path), kind="evaluation", facts=_run_facts(path), **said)
 
 
 def _sampling(path: Path) -> Summary:
     rows = documents.read_rows(path / SAMPLES_FILE, Sample)
-    shown = tuple(files.sample_excerpt(row) for row in islice(rows, 4))
+    shown = tuple(parts.sample_excerpt(row) for row in islice(rows, 4))
     return Summary(path=str(path), kind="samples", facts=_run_facts(path), excerpts=shown)
 
 
 def _overlap(path: Path) -> Summary:
-    parts = files.overlap_parts(storage.read_json(path / OVERLAP_FILE, list[Overlap]))
+    said = parts.overlap_parts(storage.read_json(path / OVERLAP_FILE, list[Overlap]))
     copied = path / COPIED_FILE
     more = files.rows_file(copied).tables if copied.is_file() else ()
-    return Summary(path=str(path), kind="overlap", facts=_run_facts(path), tables=(*parts["tables"], *more))
+    return Summary(path=str(path), kind="overlap", facts=_run_facts(path), tables=(*said["tables"], *more))
 
 
 def _tokenizer(path: Path) -> Summary:
-    parts = files.vocabulary_parts(path)
-    return Summary(path=str(path), kind="tokenizer", facts=(*parts["facts"], *_run_facts(path)))
+    said = parts.vocabulary_parts(path)
+    return Summary(path=str(path), kind="tokenizer", facts=(*said["facts"], *_run_facts(path)))
 
 
 def _run(path: Path) -> Summary:
     record = storage.read_json(path / storage.RUN_FILE, storage.Record)
-    parts = files.record_parts(record)
+    said = parts.record_parts(record)
     stages = _stages(path)
-    return Summary(
-        path=str(path), kind=f"run of {record.verb}", facts=parts["facts"], tables=(*parts["tables"], *stages)
-    )
+    return Summary(path=str(path), kind=f"run of {record.verb}", facts=said["facts"], tables=(*said["tables"], *stages))
 
 
 def _runs(path: Path) -> Summary:
