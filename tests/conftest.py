@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -15,3 +16,8 @@ def shared_data() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("needs the folder ../shared/data with real data sets, which is not part of the repository")
     return SHARED / "data"
+
+
+# The first example of a test may compile a kernel or load a library; time is measured in bench/, never asserted here.
+hypothesis.settings.register_profile("selftaught", deadline=None)
+hypothesis.settings.load_profile("selftaught")

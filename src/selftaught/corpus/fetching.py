@@ -58,6 +58,16 @@ class PageProblem(Exception):  # noqa: N818 - a page's fate, not an error of our
     """Why a page is not kept."""
 
 
+def _refuse_private_literal(url: str) -> None:
+    """Addresses written as numbers never reach the resolver, so they are looked at here."""
+    try:
+        address = ipaddress.ip_address(urlsplit(url).hostname or "")
+    except ValueError:
+        return
+    if not address.is_global:
+        raise PageProblem("private address")
+
+
 class _GuardedResolver(AbstractResolver):
     """Resolves host names to public addresses only, and the hosts of `places` to where they are known to be."""
 
@@ -121,12 +131,14 @@ class _Fetcher:
         return await host.robots
 
     async def _read_robots(self, url: str) -> protego.Protego:
-        """RFC 9309: a missing robots.txt allows everything, a server that fails allows nothing."""
+        """RFC 9309: a missing robots.txt allows everything; one that cannot be had allows nothing, for the reason given."""
         try:
             found = await self._get(url)
-            return protego.Protego.parse(found.body.decode("utf-8", "replace") if isinstance(found, pages.Page) else "")
         except PageProblem as problem:
-            return protego.Protego.parse("" if str(problem).startswith("status 4") else "User-agent: *\nDisallow: /")
+            if not str(problem).startswith("status 4"):
+                raise
+            found = ""
+        return protego.Protego.parse(found.body.decode("utf-8", "replace") if isinstance(found, pages.Page) else "")
 
     async def _get(self, url: str) -> pages.Page | str:
         """One page, or the address that it redirects to; tries again after passing failures."""
@@ -143,6 +155,7 @@ class _Fetcher:
         raise AssertionError("the loop returns or raises")
 
     async def _get_once(self, url: str) -> pages.Page | str:
+        _refuse_private_literal(url)
         try:
             async with self._session.get(url, allow_redirects=False) as response:
                 if response.status in (301, 302, 303, 307, 308) and "Location" in response.headers:

@@ -73,7 +73,7 @@ def _require_both_sides(funnel: Funnel, rules: FinishingSettings) -> None:
         "too little text to hold some of it out",
         expected="at least one document on each side of the split",
         got=f"{sides['train']} train, {sides['heldout']} held out" + (f"; dropped: {reasons}" if reasons else ""),
-        hint=f"give more text, or a larger --heldout than {rules.heldout:g}"
+        hint=f"give more text, or another --heldout than {rules.heldout:g}"
         if sum(sides.values())
         else "give more text",
     )

@@ -1,0 +1,105 @@
+"""Cleaning, duplicates, the split, and what the corpus folder says about them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from selftaught import storage
+from selftaught.corpus import documents
+from selftaught.corpus.cleaning import CleaningSettings, reason_to_drop
+from selftaught.corpus.deduplication import Deduplicator
+from selftaught.corpus.documents import Document, Drop, Funnel
+from selftaught.corpus.finishing import FinishingSettings, finish
+from selftaught.corpus.splitting import side
+from selftaught.errors import DamagedFileError, InputError
+from tests.reference.ngrams import jaccard
+
+
+def prose(seed: int, words: int = 120) -> str:
+    draw = random.Random(seed)
+    return " ".join("".join(draw.choices("abcdefghij", k=draw.randint(2, 7))) for _ in range(words))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("too short", "short"),
+        ("0 1 2 + - * / = " * 40, "symbols"),
+        ("the same line again\n" * 40, "repetition"),
+        (prose(1), ""),
+    ],
+)
+def test_each_filter_names_its_reason(text: str, reason: str) -> None:
+    assert reason_to_drop(text, CleaningSettings()) == reason
+
+
+def test_exact_duplicates_ignore_case_and_white_space() -> None:
+    seen = Deduplicator()
+    assert seen.reason_to_drop(prose(1)) == ""
+    assert seen.reason_to_drop("  " + prose(1).upper().replace(" ", "\n")) == "exact duplicate"
+    assert seen.reason_to_drop(prose(2)) == ""
+
+
+def test_near_duplicates_are_found_where_the_true_similarity_says_so() -> None:
+    """200 pairs from 0.2 to 1.0: clear cases are all decided rightly."""
+    draw, wrong = random.Random(7), []
+    for number in range(200):
+        words = prose(number, 300).split()
+        changed = list(words)
+        for _ in range(draw.randrange(40)):
+            changed[draw.randrange(len(changed))] = "changed"
+        similarity = jaccard(" ".join(words), " ".join(changed), 5)
+        seen = Deduplicator(threshold=0.8)
+        seen.reason_to_drop(" ".join(words))
+        found = bool(seen.reason_to_drop(" ".join(changed)))
+        if (similarity > 0.92 and not found) or (similarity < 0.68 and found):
+            wrong.append((similarity, found))
+    assert wrong == []
+
+
+def test_the_split_depends_on_the_url_alone_and_has_the_wanted_share() -> None:
+    urls = [f"http://example.org/{number}" for number in range(20_000)]
+    share = sum(side(url, 0.05) == "heldout" for url in urls) / len(urls)
+    assert 0.045 < share < 0.055
+    assert all(side(url, 0.1) == "heldout" for url in urls if side(url, 0.05) == "heldout")
+
+
+def test_finish_counts_every_row_once_and_keeps_drops_with_reasons(tmp_path: Path) -> None:
+    texts = [*map(prose, range(60)), prose(3), "short"]
+    rows = [Document(id=str(number), url=f"u{number}", text=text) for number, text in enumerate(texts)]
+    funnel = Funnel()
+    finish(rows, tmp_path, funnel, FinishingSettings(heldout=0.3))
+    counts = {(row.stage, row.reason): row.count for row in documents.read_funnel(tmp_path)}
+    assert counts["clean", ""] == 62
+    assert counts["clean", "short"] == 1
+    assert counts["duplicates", "exact duplicate"] == 1
+    assert counts["split", "train"] + counts["split", "heldout"] == counts["duplicates", "kept"] == 60
+    read = {split: list(documents.read(tmp_path, split)) for split in documents.SPLITS}
+    assert {split: len(found) for split, found in read.items()} == {
+        split: documents.count(tmp_path, split) for split in documents.SPLITS
+    }
+    assert sorted(row.id for found in read.values() for row in found) == sorted(map(str, range(60)))
+    drops = list(documents.read_rows(tmp_path / documents.DROPS_FILE, Drop))
+    assert [(drop.id, drop.reason) for drop in drops] == [("60", "exact duplicate"), ("61", "short")]
+
+
+def test_an_empty_side_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="too little text") as problem:
+        finish([Document(id="1", url="page", text=prose(1))], tmp_path / "c", Funnel(), FinishingSettings())
+    assert "1 train, 0 held out" in problem.value.line()
+    assert not list((tmp_path / "c").glob("*.zst"))
+
+
+def test_reading_what_is_no_corpus(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a corpus folder"):
+        next(documents.read(tmp_path))
+    broken = tmp_path / "rows.jsonl"
+    broken.write_text('{"id": "1"}\n', encoding="utf-8")
+    with pytest.raises(DamagedFileError, match="text"):
+        next(documents.read(broken))
+    storage.write_bytes(tmp_path / "x.jsonl.zst", b"not zstandard at all")
+    with pytest.raises(InputError, match=r"x\.jsonl\.zst"):
+        next(documents.read(tmp_path / "x.jsonl.zst"))
