@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numba
 import numpy as np
 
 from selftaught.tokenizer import pieces, scanning
 from selftaught.tokenizer.merging import Pairs
-from selftaught.tokenizer.scanning import LENGTH, VALUE
+from selftaught.tokenizer.scanning import LENGTH, VALUE, Array, Integer
 
-Array = np.ndarray[Any, Any]
 _ROWS = 1 << 18
 """Rows of the table of remembered pieces (8 MiB); it is emptied when half full."""
 _LONGEST_REMEMBERED = 96
@@ -50,13 +48,24 @@ class Encoder:
         while place < len(data):
             out = np.empty(room, dtype=self._dtype)
             stop, count = _encode(
-                data, place, self._kinds, self._byte_ids, self._pairs, self._rows, self._pool, self._ids, self._used, out
+                data,
+                place,
+                self._kinds,
+                self._byte_ids,
+                self._pairs,
+                self._rows,
+                self._pool,
+                self._ids,
+                self._used,
+                out,
             )
             if stop == place:
                 room = len(data) - place
             place = stop
             parts.append(out[:count])
-        return parts[0].copy() if len(parts) == 1 else np.concatenate(parts) if parts else np.empty(0, dtype=self._dtype)
+        return (
+            parts[0].copy() if len(parts) == 1 else np.concatenate(parts) if parts else np.empty(0, dtype=self._dtype)
+        )
 
 
 def _pair_table(pairs: Pairs | Mapping[tuple[int, int], tuple[int, int]]) -> Array:
@@ -69,7 +78,7 @@ def _pair_table(pairs: Pairs | Mapping[tuple[int, int], tuple[int, int]]) -> Arr
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _pair_row(table: Array, key: int) -> int:
+def _pair_row(table: Array, key: Integer) -> Integer:
     mask = len(table) - 1
     mixed = key * _PRIME
     row = (mixed ^ mixed >> 31) & mask
@@ -86,14 +95,14 @@ def _fill(table: Array, keys: Array, values: Array) -> None:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _merge_of(table: Array, left: int, right: int) -> int:
+def _merge_of(table: Array, left: Integer, right: Integer) -> Integer:
     """Rank << 32 | merged id of a pair; the largest number if it does not merge."""
     row = _pair_row(table, left << 32 | right)
     return _NEVER if table[row, 0] == _EMPTY else table[row, 1]
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _merge_short(ids: Array, count: int, table: Array) -> int:
+def _merge_short(ids: Array, count: Integer, table: Array) -> Integer:
     """Merge in place; returns how many ids are left."""
     merges = np.empty(_LONG, dtype=np.int64)
     for place in range(count - 1):
@@ -119,10 +128,10 @@ def _merge_short(ids: Array, count: int, table: Array) -> int:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _merge_long(ids: Array, count: int, table: Array) -> int:
+def _merge_long(ids: Array, count: Integer, table: Array) -> Integer:
     """The same in O(n log n): a linked list and a heap of (merge, place), where an entry that no longer holds is skipped."""
     following, before = np.arange(1, count + 1), np.arange(-1, count - 1)
-    heap = [(_merge_of(table, ids[place], ids[place + 1]), np.int64(place)) for place in range(count - 1)]
+    heap = [(_merge_of(table, ids[first], ids[first + 1]), np.int64(first)) for first in range(count - 1)]
     heapq.heapify(heap)
     while heap:
         merge, place = heapq.heappop(heap)
@@ -138,18 +147,18 @@ def _merge_long(ids: Array, count: int, table: Array) -> int:
             heapq.heappush(heap, (_merge_of(table, ids[place], ids[following[place]]), place))
         if before[place] >= 0:
             heapq.heappush(heap, (_merge_of(table, ids[before[place]], ids[place]), before[place]))
-    left = 0
-    for place in range(count):
-        if ids[place] >= 0:
-            ids[left] = ids[place]
-            left += 1
-    return left
+    alive = 0
+    for number in range(count):
+        if ids[number] >= 0:
+            ids[alive] = ids[number]
+            alive += 1
+    return alive
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _encode(  # noqa: PLR0917 - compiled functions take no keywords cheaply
     data: Array,
-    place: int,
+    place: Integer,
     kinds: Array,
     byte_ids: Array,
     table: Array,
@@ -158,7 +167,7 @@ def _encode(  # noqa: PLR0917 - compiled functions take no keywords cheaply
     known: Array,
     used: Array,
     out: Array,
-) -> tuple[int, int]:
+) -> tuple[Integer, Integer]:
     """Encode from a place until the text ends or `out` may be too small; returns where it stopped and the ids written.
 
     A row's value is: where its ids lie in `known` (or the id itself, if there is one) << 32 | how many they are. `used`:
@@ -198,13 +207,13 @@ def _encode(  # noqa: PLR0917 - compiled functions take no keywords cheaply
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _remember(  # noqa: PLR0917 - as above
     rows: Array,
-    row: int,
+    row: Integer,
     pool: Array,
     known: Array,
     used: Array,
     data: Array,
-    place: int,
-    length: int,
+    place: Integer,
+    length: Integer,
     ids: Array,
 ) -> None:
     """Keep the ids of a piece; a table that is half full, or has no more room for bytes or ids, is emptied instead."""

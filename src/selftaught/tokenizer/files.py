@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from selftaught import storage
@@ -67,9 +68,11 @@ def _merges(path: Path) -> tuple[tuple[bytes, bytes], ...]:
         try:
             left, right = line.rstrip("\r").split(" ")
             merges.append((unwritten(left), unwritten(right)))
-        except (ValueError, KeyError) as problem:
+        except ValueError as problem:
             raise DamagedFileError(
-                f"{path} line {number} is not a merge", expected="two tokens and a blank between them", got=repr(line)
+                f"{path} line {number} is not a merge",
+                expected="two tokens and a blank between them",
+                got=repr(line[:80]),
             ) from problem
     return tuple(merges)
 
@@ -79,23 +82,27 @@ def _checked(ids: dict[str, int], merges: tuple[tuple[bytes, bytes], ...], folde
     end_of_text = ids.pop(END_OF_TEXT, None)
     if end_of_text is None:
         raise DamagedFileError(f"the vocabulary in {folder} has no {END_OF_TEXT}")
-    try:
-        tokens = {unwritten(token): number for token, number in ids.items()}
-    except KeyError as problem:
+    tokens = {_unwritten(token, folder): number for token, number in ids.items()}
+    needed = chain(
+        (bytes([byte]) for byte in range(256)), (part for left, right in merges for part in (left, right, left + right))
+    )
+    missing = next((token for token in needed if token not in tokens), None)
+    if missing is not None:
         raise DamagedFileError(
-            f"the vocabulary in {folder} has a sign outside the byte alphabet: {problem}"
-        ) from problem
-    needed = [bytes([byte]) for byte in range(256)] + [
-        part for left, right in merges for part in (left, right, left + right)
-    ]
-    missing = [token for token in needed if token not in tokens]
-    if missing:
-        raise DamagedFileError(
-            f"encoder and merges in {folder} do not belong together", got=f"no id for {written(missing[0])!r}"
+            f"encoder and merges in {folder} do not belong together", got=f"no id for {written(missing)!r}"
         )
     if sorted([*tokens.values(), end_of_text]) != list(range(len(tokens) + 1)):
         raise DamagedFileError(f"the ids in {folder} are not 0, 1, 2, ... each once")
     return Vocabulary(ids=tokens, merges=merges, end_of_text=end_of_text)
+
+
+def _unwritten(token: str, folder: Path) -> bytes:
+    try:
+        return unwritten(token)
+    except ValueError as problem:
+        raise DamagedFileError(
+            f"the vocabulary in {folder} has a sign outside the byte alphabet", got=repr(token)
+        ) from problem
 
 
 def write(folder: Path, vocabulary: Vocabulary) -> None:

@@ -3,6 +3,8 @@
 A table has one row of four integers for each piece: two key words, the length, a value. A piece of up to 16 bytes is its
 own key; a longer one has its hash as the first word and, as the second, its place in a pool of bytes. So a look-up is
 exact, and touches a single cache line for nearly every piece of ordinary text.
+
+Numba keeps machine code by the file of the outermost function: after a change here, remove __pycache__ of this folder.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from typing import Any
 import numba
 import numpy as np
 
-from selftaught.tokenizer.pieces import DIGIT, LETTER, OTHER, SPACE
+from selftaught.tokenizer.pieces import SPACE
 
 Array = np.ndarray[Any, Any]
+Integer = Any
+"""An integer of compiled code, where Python's and numpy's are the same."""
 FIRST, SECOND, LENGTH, VALUE = 0, 1, 2, 3
 """Columns of a row; a length of 0 marks an empty one."""
 OWN_KEY = 16
@@ -25,7 +29,7 @@ _S, _T, _M, _D, _R, _V, _E, _L = (ord(letter) for letter in "stmdrvel")
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def character(data: Array, place: int) -> tuple[int, int]:
+def character(data: Array, place: Integer) -> tuple[Integer, Integer]:
     """Code point at a place of well-formed UTF-8, and how many bytes it takes."""
     lead = np.int64(data[place])
     if lead < 0x80:
@@ -39,7 +43,7 @@ def character(data: Array, place: int) -> tuple[int, int]:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def contraction(data: Array, place: int, end: int) -> int:
+def contraction(data: Array, place: Integer, end: Integer) -> Integer:
     """Length of 's 't 'm 'd 're 've 'll at a place, 0 if there is none."""
     if data[place] != _APOSTROPHE or place + 1 >= end:
         return 0
@@ -54,7 +58,7 @@ def contraction(data: Array, place: int, end: int) -> int:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def run_end(data: Array, place: int, end: int, kind: int, kinds: Array) -> int:
+def run_end(data: Array, place: Integer, end: Integer, kind: Integer, kinds: Array) -> Integer:
     """Where a run of one kind ends."""
     while place < end:
         lead = data[place]
@@ -71,7 +75,7 @@ def run_end(data: Array, place: int, end: int, kind: int, kinds: Array) -> int:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def piece_end(data: Array, place: int, end: int, kinds: Array) -> int:
+def piece_end(data: Array, place: Integer, end: Integer, kinds: Array) -> Integer:
     """Where the piece that begins at a place ends."""
     start = place
     if data[place] == _BLANK and place + 1 < end:
@@ -95,7 +99,7 @@ def piece_end(data: Array, place: int, end: int, kinds: Array) -> int:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def key_of(data: Array, start: int, length: int) -> tuple[int, int]:
+def key_of(data: Array, start: Integer, length: Integer) -> tuple[Integer, Integer]:
     """Key words of a piece; for a long one the hash and -1."""
     first, second = np.int64(0), np.int64(0)
     if length <= OWN_KEY:
@@ -110,7 +114,7 @@ def key_of(data: Array, start: int, length: int) -> tuple[int, int]:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def row_of(rows: Array, pool: Array, data: Array, start: int, length: int) -> int:
+def row_of(rows: Array, pool: Array, data: Array, start: Integer, length: Integer) -> Integer:
     """The row of a piece, or the empty row where it belongs."""
     first, second = key_of(data, start, length)
     mask = len(rows) - 1
@@ -128,7 +132,7 @@ def row_of(rows: Array, pool: Array, data: Array, start: int, length: int) -> in
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def same_bytes(pool: Array, place: int, data: Array, start: int, length: int) -> bool:
+def same_bytes(pool: Array, place: Integer, data: Array, start: Integer, length: Integer) -> bool:
     """Whether the pool holds these bytes at a place."""
     for offset in range(length):  # noqa: SIM110 - compiled, where a plain loop is fastest
         if pool[place + offset] != data[start + offset]:
@@ -137,7 +141,9 @@ def same_bytes(pool: Array, place: int, data: Array, start: int, length: int) ->
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def add_row(rows: Array, row: int, pool: Array, pooled: int, data: Array, start: int, length: int) -> int:
+def add_row(  # noqa: PLR0917 - compiled functions take no keywords cheaply
+    rows: Array, row: Integer, pool: Array, pooled: Integer, data: Array, start: Integer, length: Integer
+) -> Integer:
     """Fill an empty row with a piece (its value stays 0) and return how much of the pool is used then."""
     first, second = key_of(data, start, length)
     if length > OWN_KEY:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,29 @@ from selftaught.tokenizer.alphabet import written
 if TYPE_CHECKING:
     import numpy as np
 
+    from selftaught.tokenizer.encoding import Encoder
+
 _REMEMBERED = 1 << 18
 """Pieces whose ids are kept; a language's frequent words are far fewer."""
 _LONGEST_REMEMBERED = 64
+_WORTH_COMPILING = 8_000_000
+"""Characters after which compiled code, a second or a few to load, has won its time back."""
+
+
+class _Remembered(dict[str, list[int]]):
+    """Piece -> ids, asked of `encode` where they are not known; emptied when full, so that memory is bounded."""
+
+    def __init__(self, encode: Callable[[str], list[int]]) -> None:
+        super().__init__()
+        self._encode = encode
+
+    def __missing__(self, piece: str) -> list[int]:
+        ids = self._encode(piece)
+        if len(piece) <= _LONGEST_REMEMBERED:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[piece] = ids
+        return ids
 
 
 class Tokenizer:
@@ -38,7 +58,9 @@ class Tokenizer:
         for token, number in ids.items():
             self._tokens[number] = token
         self._tokens[vocabulary.end_of_text] = files.END_OF_TEXT.encode()
-        self._known: dict[str, list[int]] = {}
+        self._by_id = dict(enumerate(self._tokens))
+        self._known = _Remembered(self._merged)
+        self._seen = 0
 
     @classmethod
     def load(cls, folder: str | Path) -> Tokenizer:
@@ -70,26 +92,35 @@ class Tokenizer:
         return digest.hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text. Lone surrogates count as U+FFFD."""
-        known, ids = self._known, []
-        for piece in pieces.pieces(pieces.well_formed(text)):
-            found = known.get(piece)
-            ids += self._learned(piece) if found is None else found
-        return ids
-
-    def _learned(self, piece: str) -> list[int]:
-        ids = merging.merged([self._byte_ids[byte] for byte in piece.encode()], self._pairs)
-        if len(piece) <= _LONGEST_REMEMBERED:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[piece] = ids
-        return ids
+        """Ids of a text. Lone surrogates, for which UTF-8 has no form, count as U+FFFD."""
+        text = pieces.well_formed(text)
+        if self._is_much(text):
+            ids: list[int] = self._compiled.encode(text.encode()).tolist()
+            return ids
+        return list(chain.from_iterable(map(self._known.__getitem__, pieces.pieces(text))))
 
     def encode_array(self, text: str) -> np.ndarray[Any, Any]:
         """Ids of a text as uint16 (uint32 if the vocabulary needs it)."""
         import numpy as np
 
-        return np.array(self.encode(text), dtype=self.dtype)
+        text = pieces.well_formed(text)
+        if self._is_much(text):
+            return self._compiled.encode(text.encode())
+        found = map(self._known.__getitem__, pieces.pieces(text))
+        return np.fromiter(chain.from_iterable(found), dtype=self.dtype)
+
+    def _is_much(self, text: str) -> bool:
+        self._seen += len(text)
+        return self._seen >= _WORTH_COMPILING
+
+    @cached_property
+    def _compiled(self) -> Encoder:
+        from selftaught.tokenizer.encoding import Encoder
+
+        return Encoder(self._byte_ids, self._pairs, self.dtype)
+
+    def _merged(self, piece: str) -> list[int]:
+        return merging.merged([self._byte_ids[byte] for byte in piece.encode()], self._pairs)
 
     @property
     def dtype(self) -> type[np.uint16 | np.uint32]:
@@ -104,11 +135,13 @@ class Tokenizer:
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that ids stand for. Raises UsageError for an id outside the vocabulary."""
-        wanted = [int(number) for number in ids]
-        wrong = next((number for number in wanted if not 0 <= number < self.vocabulary_size), None)
-        if wrong is not None:
-            raise UsageError(f"id {wrong} is not in the vocabulary", expected=f"0 to {self.vocabulary_size - 1}")
-        return b"".join([self._tokens[number] for number in wanted])
+        wanted = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        try:
+            return b"".join(map(self._by_id.__getitem__, wanted))
+        except (KeyError, TypeError):
+            size = self.vocabulary_size
+            wrong = next((number for number in wanted if number not in self._by_id), wanted)
+            raise UsageError(f"id {wrong} is not in the vocabulary", expected=f"0 to {size - 1}") from None
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text that ids stand for; bytes that are not UTF-8 become U+FFFD."""
