@@ -84,7 +84,7 @@ def last_words(model: LanguageModel, asked: Sequence[Passage], *, advance: Advan
 
 def choices(model: LanguageModel, asked: Sequence[Choice], *, advance: Advance) -> list[ChoiceAnswer]:
     """Ask for the most probable candidate: the highest sum of log-probabilities, not divided by length; the first of equals."""
-    pairs = [pair for question in asked for pair in zip(question.contexts, question.continuations, strict=True)]
+    pairs = [pair for question in asked for pair in _pairs(model, question)]
     totals = iter([one.total for one in model.log_probs(pairs, advance)])
     answers = []
     for question in asked:
@@ -101,6 +101,13 @@ def choices(model: LanguageModel, asked: Sequence[Choice], *, advance: Advance) 
             )
         )
     return answers
+
+
+def _pairs(model: LanguageModel, question: Choice) -> list[tuple[str, str]]:
+    contexts = question.contexts
+    if len(set(contexts)) == 1:
+        contexts = (model.trimmed(contexts[0], question.continuations),) * len(contexts)
+    return list(zip(contexts, question.continuations, strict=True))
 
 
 def mark_last_words(answers: Sequence[PassageAnswer], protocol: str) -> list[Measured]:

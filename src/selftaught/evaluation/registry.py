@@ -104,7 +104,7 @@ def _cloze(asked: Question) -> Result:
     chosen = _drawn(list(made), "cloze questions", asked)
     with console.progress("cloze", sum(len(one.candidates) for one in chosen), unit="candidates") as bar:
         answers = measuring.choices(asked.model, chosen, advance=bar.advance)
-    protocol = f"{cloze.CONTEXT_SENTENCES} sentences and one with a gap, held-out text, {cloze.CANDIDATES} candidates; chance 10 %"
+    protocol = f"{cloze.CONTEXT_SENTENCES} sentences and one with a gap, {cloze.CANDIDATES} candidates; chance 10 %"
     return answers, measuring.mark_choices(answers, protocol)
 
 

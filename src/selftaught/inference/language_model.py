@@ -88,6 +88,20 @@ class LanguageModel:
         encoded = [self.encode_pair(*pair) for pair in pairs]
         return self._scored([list(self._parts(before, after)) for before, after in encoded], advance)
 
+    def trimmed(self, context: str, continuations: Sequence[str]) -> str:
+        """The end of a context that fits into the model together with the longest of the continuations, cut before a word.
+
+        With it, candidates for one place are all judged on the same context, which is then computed once.
+        """
+        pairs = [self.encode_pair(context, continuation) for continuation in continuations]
+        room = self.context + 1 - max(len(after) for _, after in pairs)
+        before = pairs[0][0]
+        if len(before) <= room or room < 1:
+            return context
+        kept = self.tokenizer.decode(before[-room:])
+        trailing = context[len(context.rstrip()) :]
+        return kept[kept.find(" ") + 1 :] + trailing
+
     def encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Ids of a context (at least <|endoftext|>) and of a continuation, as `log_probs` uses them.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import commonprefix
 from pathlib import Path
 from typing import Literal
 
@@ -31,8 +32,8 @@ def read_schemas(path: Path, scoring: Literal["partial", "full"]) -> list[Choice
 
 
 def _choice(row: _Row, scoring: Literal["partial", "full"]) -> Choice:
-    shared = _shared_ending([sentence.split(" ") for sentence in row.sentences]) if scoring == "partial" else None
-    cuts = [0 if shared is None else len(sentence) - len(shared) for sentence in row.sentences]
+    kept = len(_shared_ending(row.sentences)) if scoring == "partial" else None
+    cuts = [0 if kept is None else len(sentence) - kept for sentence in row.sentences]
     return Choice(
         id=row.id,
         contexts=tuple(sentence[:cut] for sentence, cut in zip(row.sentences, cuts, strict=True)),
@@ -42,9 +43,8 @@ def _choice(row: _Row, scoring: Literal["partial", "full"]) -> Choice:
     )
 
 
-def _shared_ending(sentences: list[list[str]]) -> str:
-    """The words, with the blank before them, in which all sentences end; at least one."""
-    count = 1
-    while count + 1 < min(map(len, sentences)) and len({sentence[-count - 1] for sentence in sentences}) == 1:
-        count += 1
-    return " " + " ".join(sentences[0][-count:])
+def _shared_ending(sentences: list[str]) -> str:
+    """The longest ending of all sentences that begins at a blank or a punctuation mark."""
+    ending = commonprefix([sentence[::-1] for sentence in sentences])[::-1]
+    inside = next((place for place, sign in enumerate(ending) if not sign.isalnum()), len(ending))
+    return ending[inside:]
