@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +45,8 @@ def _choice(row: _Row, scoring: Literal["partial", "full"]) -> Choice:
 
 def _shared_ending(sentences: list[str]) -> str:
     """The longest ending of all sentences that begins at a blank or a punctuation mark."""
-    ending = commonprefix([sentence[::-1] for sentence in sentences])[::-1]
+    shortest = min(sentences, key=len)
+    equal = takewhile(lambda place: len({sentence[-place] for sentence in sentences}) == 1, range(1, len(shortest) + 1))
+    ending = shortest[len(shortest) - len(list(equal)) :]
     inside = next((place for place, sign in enumerate(ending) if not sign.isalnum()), len(ending))
     return ending[inside:]
