@@ -19,7 +19,7 @@ HOSTILE = '<script>alert("1")</script> & </style> ]]> {{ 7 * 7 }}'
 _WORDS = (
     "the of a module returns value class list is not raised when an object for which argument and string in to with "
     "iterator default given exception file path called by this function if None sequence bytes encoding"
-).split()
+)
 _FUNNEL = (
     *(("links", "", 698), ("links", "karma below 3", 449), ("links", "repost", 1), ("links", "not a web address", 1)),
     *(("links", "kept", 247), ("fetch", "", 247), ("fetch", "status 410", 4), ("fetch", "robots.txt", 1)),
@@ -114,9 +114,9 @@ def learning(name: str, steps: int = 600) -> list[LearningPoint]:
 def samples(name: str, prompts: int = 3) -> list[Sample]:
     """Continuations whose tokens are more probable for larger models; the first holds markup."""
     draw, gain = random.Random(name), math.log(SIZES[name] / 152_032, 3)
-    found = []
+    words, found = _WORDS.split(), []
     for number in range(prompts):
-        texts = [" " + draw.choice(_WORDS) for _ in range(110)]
+        texts = [" " + draw.choice(words) for _ in range(110)]
         texts[40], texts[41] = ".\n\n", "The"
         if number == 0:
             texts[3] = HOSTILE

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from selftaught import storage
-from selftaught.corpus.documents import FUNNEL_FILE, FunnelRow, read_funnel
-from selftaught.errors import InputError
+from selftaught import console, storage
+from selftaught.corpus.documents import FUNNEL_FILE, FunnelRow
+from selftaught.errors import InputError, SelftaughtError
 from selftaught.report.records import (
     COPIED_FILE,
     OVERLAP_FILE,
@@ -31,7 +31,7 @@ class Stage:
 
     path: Path
     name: str
-    """Its place below the folder of the page."""
+    """Its place below the folder of the page; empty if it is that folder."""
     record: storage.Record
 
 
@@ -41,54 +41,85 @@ class Material:
 
     stages: list[Stage]
     """In the order in which they were started."""
-    scores: list[Score]
-    curves: dict[str, list[LearningPoint]]
-    funnel: list[FunnelRow]
-    samples: list[Sample]
-    overlaps: list[Overlap]
-    copies: list[CopiedSpan]
+    scores: list[Score] = field(default_factory=list)
+    """Smallest model first."""
+    curves: dict[str, list[LearningPoint]] = field(default_factory=dict)
+    """Name of a trained model -> its log."""
+    funnel: list[FunnelRow] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    overlaps: list[Overlap] = field(default_factory=list)
+    copies: list[CopiedSpan] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """What could not be read, in words; the page is made of the rest."""
+
+
+class _Reader:
+    """Reads result files of runs and remembers those that are damaged."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def _try(self, read: Any, path: Path, kind: Any) -> Any:
+        if not path.is_file():
+            return []
+        try:
+            return read(path, kind)
+        except SelftaughtError as problem:
+            console.warn(f"left out: {problem.line()}")
+            self.problems.append(problem.line())
+            return []
+
+    def listed(self, paths: Iterable[Path], name: str, kind: type[T]) -> list[T]:
+        """Rows of JSON lists."""
+        return [row for path in paths for row in self._try(storage.read_json, path / name, list[kind])]  # type: ignore[valid-type]
+
+    def rows(self, paths: Iterable[Path], name: str, kind: type[T]) -> list[T]:
+        """Rows of JSON-lines files."""
+        return [row for path in paths for row in self._try(storage.read_lines, path / name, kind)]
+
+    def stages(self, folder: Path) -> Iterator[Stage]:
+        """Run folders at and below a folder."""
+        for path in sorted(folder.rglob(storage.RUN_FILE)):
+            name = path.parent.relative_to(folder).as_posix()
+            if record := self._try(storage.read_json, path, storage.Record):
+                yield Stage(path=path.parent, name="" if name == "." else name, record=record)
 
 
 def collect(folder: Path) -> Material:
-    """Read the run folders at and below a folder. Raises InputError if there is none."""
-    stages = sorted(_stages(folder), key=lambda stage: (stage.record.started, stage.name))
+    """Read the run folders at and below a folder.
+
+    A file that is damaged is left out with a warning and named in `problems`. Raises InputError if there is no run.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"cannot read {folder}", expected="a folder", got="a file" if folder.exists() else "nothing there"
+        )
+    reader = _Reader()
+    stages = sorted(reader.stages(folder), key=lambda stage: (stage.record.started, stage.name))
     if not stages:
-        raise InputError(f"no runs in {folder}", expected="folders with run.json", hint="selftaught demo --out DIR")
-    of = {
-        verb: [stage.path for stage in stages if stage.record.verb == verb] for verb in {s.record.verb for s in stages}
-    }
+        raise InputError(
+            f"no runs in {folder}", expected="folders with run.json", hint="Type: selftaught demo --out DIR"
+        )
+
+    def of(verb: str) -> list[Path]:
+        return [stage.path for stage in stages if stage.record.verb == verb]
+
     corpora = [stage.path for stage in stages if (stage.path / FUNNEL_FILE).is_file()]
+    samples = reader.rows(of("generate"), SAMPLES_FILE, Sample)
+    curves = {path.resolve().name: reader.rows([path], storage.LOG_FILE, LearningPoint) for path in of("train")}
     return Material(
         stages=stages,
-        scores=sorted(_listed(of.get("evaluate", []), RESULTS_FILE, Score), key=lambda score: score.parameters),
-        curves={
-            path.name: storage.read_lines(path / storage.LOG_FILE, LearningPoint)
-            for path in _logged(of.get("train", []))
-        },
-        funnel=read_funnel(corpora[0]) if corpora else [],
-        samples=sorted(_rows(of.get("generate", []), SAMPLES_FILE, Sample), key=lambda sample: sample.parameters),
-        overlaps=_listed(of.get("overlap", []), OVERLAP_FILE, Overlap),
-        copies=_rows(of.get("overlap", []), COPIED_FILE, CopiedSpan),
+        scores=_newest(reader.listed(of("evaluate"), RESULTS_FILE, Score)),
+        curves={name: rows for name, rows in curves.items() if rows},
+        funnel=reader.listed(corpora[-1:], FUNNEL_FILE, FunnelRow),
+        samples=sorted(samples, key=lambda sample: (sample.parameters, sample.model)),
+        overlaps=reader.listed(of("overlap"), OVERLAP_FILE, Overlap),
+        copies=reader.rows(of("overlap"), COPIED_FILE, CopiedSpan),
+        problems=reader.problems,
     )
 
 
-def _stages(folder: Path) -> Iterator[Stage]:
-    for path in sorted(folder.rglob(storage.RUN_FILE)):
-        name = path.parent.relative_to(folder).as_posix()
-        yield Stage(path=path.parent, name=name, record=storage.read_json(path, storage.Record))
-
-
-def _logged(paths: list[Path]) -> list[Path]:
-    return [path for path in paths if (path / storage.LOG_FILE).is_file()]
-
-
-def _listed(paths: list[Path], name: str, kind: type[T]) -> list[T]:
-    found: list[T] = []
-    for path in paths:
-        if (path / name).is_file():
-            found += storage.read_json(path / name, list[kind])  # type: ignore[valid-type]
-    return found
-
-
-def _rows(paths: list[Path], name: str, kind: type[T]) -> list[T]:
-    return [row for path in paths if (path / name).is_file() for row in storage.read_lines(path / name, kind)]
+def _newest(scores: Iterable[Score]) -> list[Score]:
+    """Scores by size; of those measured twice for the same model, task and metric, the one of the last run."""
+    found = {(score.model, score.parameters, score.task, score.metric): score for score in scores}
+    return sorted(found.values(), key=lambda score: (score.parameters, score.model))

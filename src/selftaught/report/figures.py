@@ -1,15 +1,23 @@
-"""Figures as SVG: lines over a linear or logarithmic axis, labelled where they end, with error bars."""
+"""Figures as SVG: lines over linear or logarithmic axes, labelled where they end, with error bars.
+
+Colours are the page's CSS variables, so that one drawing serves light, dark and paper. Every figure has one size: the page
+lays out as many side by side as fit, and on a phone a figure is as wide as the screen without its letters shrinking.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 440, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 74, 14, 44
+WIDTH, HEIGHT = 380, 250
+_LEFT, _TOP, _BOTTOM = 50, 26, 42
+_NARROWEST_RIGHT = 26
+_LETTER = 7.1
+"""Mean width of a letter of a label, in the drawing's units."""
 _LINE_HEIGHT = 15
+_COLOURS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +27,8 @@ class Point:
     x: float
     y: float
     error: float = 0.0
+    label: str = ""
+    """Written above it where there is room."""
     title: str = ""
     """Shown when the pointer rests on it."""
 
@@ -27,47 +37,63 @@ class Point:
 class Series:
     """One line."""
 
-    label: str
     points: Sequence[Point]
+    label: str = ""
+    """Written at its right end."""
     marks: bool = True
     """Whether points are drawn as dots."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A figure; `chance` draws a dashed level with its name."""
+    """A figure."""
 
     title: str
     x_label: str
     y_label: str
     series: Sequence[Series]
     log_x: bool = False
-    percent: bool = False
+    log_y: bool = False
+    percent_x: bool = False
+    percent_y: bool = False
     y_from_zero: bool = False
-    chance: float | None = None
-    note: str = field(default="")
+    x_ticks: Sequence[float] = ()
+    """Where the x axis is marked; empty: at round numbers."""
+    level: float | None = None
+    """A dashed horizontal line, named `level_label`."""
+    level_label: str = "chance"
+    ordered: bool = False
+    """Colours run from light to dark with the order of the series (sizes) instead of being unlike each other (kinds)."""
+    dashed: bool = False
+    """Each line has dashes of its own, for lines that may lie on each other."""
+    note: str = ""
 
 
-class _Axis:
+class Axis:
     """Maps values to a stretch of the drawing."""
 
-    def __init__(self, low: float, high: float, start: float, end: float, *, log: bool) -> None:
-        self.low, self.high, self.start, self.end, self.log = low, high, start, end, log
+    def __init__(self, low: float, high: float, ends: tuple[float, float], *, log: bool = False) -> None:
+        self.low, self.high, self.ends, self.log = low, high, ends, log
 
     def place(self, value: float) -> float:
-        change = math.log if self.log else float
-        low, high = change(self.low), change(self.high)
-        share = (change(value) - low) / (high - low) if high > low else 0.5
-        return self.start + share * (self.end - self.start)
+        """Where a value lies in the drawing."""
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        share = (self._scaled(value) - low) / (high - low) if high > low else 0.5
+        return self.ends[0] + share * (self.ends[1] - self.ends[0])
+
+    def _scaled(self, value: float) -> float:
+        return math.log(max(value, self.low / 10)) if self.log else value
 
     def ticks(self) -> list[float]:
+        """Round numbers along the axis."""
         if not self.log:
             return nice_ticks(self.low, self.high)
-        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-        steps = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
-        inside = [step for step in steps if self.low <= step <= self.high]
-        tens = [step for step in inside if math.log10(step).is_integer()]
-        return tens if len(tens) >= 3 else inside
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        inside = [f * 10.0**p for p in powers for f in (1, 2, 5) if self.low <= f * 10.0**p <= self.high]
+        tens = [tick for tick in inside if math.log10(tick).is_integer()]
+        if len(tens) >= 3:
+            return tens
+        return inside if len(inside) >= 3 else nice_ticks(self.low, self.high, 4)
 
 
 def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -81,111 +107,214 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def marks(ticks: Sequence[float], *, percent: bool = False) -> dict[float, str]:
+    """Ticks with their texts, all with equally many decimals where they are small."""
+    scaled = [tick * 100 if percent else tick for tick in ticks]
+    if any(value >= 1000 for value in scaled):
+        return {tick: short(tick) for tick in ticks}
+    decimals = next((d for d in range(4) if all(math.isclose(round(v, d), v, abs_tol=1e-9) for v in scaled)), 4)
+    return {tick: f"{value:.{decimals}f}{' %' if percent else ''}" for tick, value in zip(ticks, scaled, strict=True)}
+
+
 def short(value: float) -> str:
     """A number in few characters: 1.2M, 350k, 0.25."""
     for size, sign in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
+        if abs(value) >= size * 0.9995:
             return f"{value / size:.3g}{sign}"
     return f"{value:.3g}"
 
 
 def draw(figure: Figure) -> str:
-    """The figure as an SVG element."""
+    """The figure as an SVG element; empty if there is nothing to draw."""
     points = [point for series in figure.series for point in series.points]
     if not points:
         return ""
     x, y = _axes(figure, points)
-    words = escape(f"{figure.title}: {figure.y_label} against {figure.x_label}", quote=True)
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">',
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_description(figure), quote=True)}">',
         *_grid(figure, x, y),
-        *(_level(figure.chance, y) if figure.chance is not None and y.low <= figure.chance <= y.high else []),
+        *(_level(figure, x, y) if figure.level is not None and y.low <= figure.level <= y.high else []),
     ]
     for number, series in enumerate(figure.series):
-        parts += _line(series, number % 4 + 1, x, y, percent=figure.percent)
-    parts += _labels(figure.series, x, y)
-    return "".join([*parts, "</svg>"])
+        parts += _line(series, _style(figure, number), x, y)
+    if len(figure.series) == 1:
+        parts += _values(figure.series[0], x, y)
+    return "".join([*parts, *_names(figure, x, y), "</svg>"])
 
 
-def _axes(figure: Figure, points: list[Point]) -> tuple[_Axis, _Axis]:
-    xs = [point.x for point in points]
-    lows, highs = [point.y - point.error for point in points], [point.y + point.error for point in points]
-    if figure.chance is not None:
-        lows.append(figure.chance)
-    low, high = min(lows), max(highs)
-    room = 0.08 * (high - low) or 0.05 * abs(high) or 0.05
-    bottom = 0.0 if figure.y_from_zero else low - room
-    if figure.percent:
-        bottom, high = max(0.0, bottom), min(high, 1.0)
-    left, right = min(xs), max(xs)
-    if figure.log_x:
-        left, right = left / 1.2, right * 1.2
-    if left == right:
-        left, right = left - 1, right + 1
-    horizontal = _Axis(left, right, _LEFT, WIDTH - _RIGHT, log=figure.log_x)
-    return horizontal, _Axis(bottom, high + room, HEIGHT - _BOTTOM, _TOP, log=False)
-
-
-def _grid(figure: Figure, x: _Axis, y: _Axis) -> list[str]:
-    parts = []
-    for tick in y.ticks():
-        place = y.place(tick)
-        text = f"{tick * 100:.3g} %" if figure.percent else short(tick)
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 7}" y="{place + 4:.1f}" text-anchor="end">{text}</text>')
-    bottom = HEIGHT - _BOTTOM
-    for tick in x.ticks():
-        place = x.place(tick)
-        parts.append(f'<line class="axis" x1="{place:.1f}" x2="{place:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-        parts.append(f'<text class="tick" x="{place:.1f}" y="{bottom + 18}" text-anchor="middle">{short(tick)}</text>')
-    parts.append(f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{bottom}" y2="{bottom}"/>')
-    middle = (_LEFT + WIDTH - _RIGHT) / 2
-    parts.append(
-        f'<text class="name" x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(figure.x_label)}</text>'
+def spark(values: Sequence[float]) -> str:
+    """A line of values the size of a word, for tables."""
+    low, high = min(values), max(values)
+    places = [
+        (4 + 72 * n / max(len(values) - 1, 1), 20 - 16 * ((v - low) / (high - low) if high > low else 0.5))
+        for n, v in enumerate(values)
+    ]
+    path = " ".join(f"{left:.1f},{top:.1f}" for left, top in places)
+    left, top = places[-1]
+    return (
+        f'<svg class="spark" viewBox="0 0 80 24" aria-hidden="true"><polyline class="line k1" points="{path}"/>'
+        f'<circle class="dot k1" cx="{left:.1f}" cy="{top:.1f}" r="3.2"/></svg>'
     )
+
+
+def _description(figure: Figure) -> str:
+    """What a reader who cannot see the drawing is told."""
+    told = []
+    for series in figure.series:
+        ends = series.points if len(series.points) <= 6 else (series.points[0], series.points[-1])
+        values = ", ".join(f"{short(point.y)} at {short(point.x)}" for point in ends)
+        told.append(f"{series.label}: {values}" if series.label else values)
+    return f"{figure.title}. {figure.y_label} against {figure.x_label}. {'; '.join(told)}"
+
+
+def _style(figure: Figure, number: int) -> str:
+    """CSS classes of a series."""
+    last = len(figure.series) - 1
+    if figure.ordered:
+        colour = f"o{1 + round((_COLOURS - 1) * number / last) if last else _COLOURS}"
+    else:
+        colour = f"k{number % _COLOURS + 1}"
+    return f"{colour} d{number % _COLOURS + 1}" if figure.dashed else colour
+
+
+def _axes(figure: Figure, points: list[Point]) -> tuple[Axis, Axis]:
+    longest = max(
+        [len(series.label) for series in figure.series] + [len(figure.level_label) * (figure.level is not None)]
+    )
+    right = max(_NARROWEST_RIGHT, 10 + _LETTER * longest if longest else 0)
+    x_low, x_high = _padded([point.x for point in points], log=figure.log_x, share=0.08 if figure.log_x else 0.0)
+    return (
+        Axis(x_low, x_high, (_LEFT, WIDTH - right), log=figure.log_x),
+        Axis(*_y_range(figure, points), (HEIGHT - _BOTTOM, _TOP), log=figure.log_y),
+    )
+
+
+def _y_range(figure: Figure, points: list[Point]) -> tuple[float, float]:
+    values = []
+    for point in points:
+        lowest = point.y - point.error
+        values += [max(lowest, point.y / 2) if figure.log_y else lowest, point.y + point.error]
+    if figure.level is not None:
+        values.append(figure.level)
+    low, high = _padded(values, log=figure.log_y, share=0.05)
+    if figure.y_from_zero:
+        low = 0.0
+    if figure.percent_y:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return low, high
+
+
+def _padded(values: list[float], *, log: bool, share: float) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    if low == high:
+        return (low / 2, high * 2) if log else (low - (abs(low) * 0.05 or 0.05), high + (abs(high) * 0.05 or 0.05))
+    if log:
+        factor = (high / low) ** share
+        return low / factor, high * factor
+    return low - share * (high - low), high + share * (high - low)
+
+
+def _grid(figure: Figure, x: Axis, y: Axis) -> list[str]:
+    left, right = x.ends
+    bottom = y.ends[0]
+    parts = []
+    marked = marks(y.ticks(), percent=figure.percent_y)
+    for tick in marked:
+        place = y.place(tick)
+        text = marked[tick]
+        parts.append(f'<line class="grid" x1="{left}" x2="{right:.1f}" y1="{place:.1f}" y2="{place:.1f}"/>')
+        parts.append(_text("tick", left - 7, place + 4, text, "end"))
+    parts.append(f'<line class="axis" x1="{left}" x2="{right:.1f}" y1="{bottom}" y2="{bottom}"/>')
+    free = -math.inf
+    below = marks(figure.x_ticks or x.ticks(), percent=figure.percent_x)
+    for tick in below:
+        place = x.place(tick)
+        text = below[tick]
+        parts.append(f'<line class="axis" x1="{place:.1f}" x2="{place:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
+        half = _LETTER * len(text) / 2
+        if place - half > free:
+            parts.append(_text("tick", place, bottom + 18, text, "middle"))
+            free = place + half + 4
+    parts.append(_text("name", (left + right) / 2, HEIGHT - 5, figure.x_label, "middle"))
     return parts
 
 
-def _level(value: float, y: _Axis) -> list[str]:
-    place = y.place(value)
+def _text(kind: str, x: float, y: float, text: str, anchor: str = "start") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _level(figure: Figure, x: Axis, y: Axis) -> list[str]:
+    place = y.place(figure.level or 0.0)
+    left, right = x.ends
     return [
-        f'<line class="chance" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>',
-        f'<text class="tick" x="{WIDTH - _RIGHT + 6}" y="{place + 4:.1f}">chance</text>',
+        f'<line class="level" x1="{left}" x2="{right:.1f}" y1="{place:.1f}" y2="{place:.1f}"/>',
+        _text("tick", right + 5, place + 4, figure.level_label),
     ]
 
 
-def _line(series: Series, colour: int, x: _Axis, y: _Axis, *, percent: bool) -> list[str]:
+def _line(series: Series, style: str, x: Axis, y: Axis) -> list[str]:
     places = [(x.place(point.x), y.place(point.y)) for point in series.points]
     path = " ".join(f"{left:.1f},{top:.1f}" for left, top in places)
-    parts = [f'<polyline class="line c{colour}" points="{path}"/>']
-    if not series.marks:
+    parts = [f'<polyline class="line {style}" points="{path}"/>']
+    if not series.marks and len(places) > 1:
         return parts
     for point, (left, top) in zip(series.points, places, strict=True):
         if point.error:
             high, low = y.place(point.y + point.error), y.place(point.y - point.error)
+            low, high = min(low, y.ends[0]), max(high, y.ends[1])
             parts.append(
-                f'<line class="bar c{colour}" x1="{left:.1f}" x2="{left:.1f}" y1="{high:.1f}" y2="{low:.1f}"/>'
+                f'<line class="bar {style}" x1="{left:.1f}" x2="{left:.1f}" y1="{high:.1f}" y2="{low:.1f}" '
+                f'data-error="{point.error:.10g}"/>'
             )
-        value = f"{point.y:.2%}" if percent else f"{point.y:.4g}"
-        title = escape(point.title or f"{short(point.x)}: {value}")
+        title = escape(point.title or f"{short(point.x)}: {short(point.y)}")
         parts.append(
-            f'<circle class="dot c{colour}" cx="{left:.1f}" cy="{top:.1f}" r="4" data-x="{point.x:.10g}" data-y="{point.y:.10g}">'
-            f"<title>{title}</title></circle>"
+            f'<circle class="dot {style}" cx="{left:.1f}" cy="{top:.1f}" r="4" data-x="{point.x:.10g}" '
+            f'data-y="{point.y:.10g}"><title>{title}</title></circle>'
         )
     return parts
 
 
-def _labels(series: Sequence[Series], x: _Axis, y: _Axis) -> list[str]:
+def _values(series: Series, x: Axis, y: Axis) -> list[str]:
+    """Values above the points of a single line, where they do not touch each other."""
+    parts, free = [], -math.inf
+    for number, point in enumerate(series.points):
+        half = _LETTER * len(point.label) / 2
+        place = x.place(point.x) + _sideways(series.points, number, y) * half
+        place = min(place, WIDTH - half)
+        if point.label and place - half > free:
+            top = max(y.place(point.y + point.error), y.ends[1])
+            parts.append(_text("value", place, top - 7, point.label, "middle"))
+            free = place + half + 3
+    return parts
+
+
+def _sideways(points: Sequence[Point], number: int, y: Axis) -> float:
+    """How far a value moves right (left if negative) of its point, in half widths, to keep off a line that slopes there."""
+    before, after = points[max(number - 1, 0)], points[min(number + 1, len(points) - 1)]
+    slope = (y.place(after.y) - y.place(before.y)) / 60
+    if number == 0:
+        return min(max(slope, 0.0), 0.8)
+    return min(max(slope, -0.8), 0.8)
+
+
+def _names(figure: Figure, x: Axis, y: Axis) -> list[str]:
     """Names at the right ends of lines, moved apart where they would overlap."""
-    named = [(y.place(one.points[-1].y), number, one) for number, one in enumerate(series) if one.points and one.label]
-    places: dict[int, float] = {}
-    last = -math.inf
-    for top, number, _ in sorted(named):
-        last = max(top, last + _LINE_HEIGHT)
-        places[number] = last
-    overflow = max(0.0, last - (HEIGHT - _BOTTOM)) if places else 0.0
+    named = [(y.place(one.points[-1].y), n, one) for n, one in enumerate(figure.series) if one.points and one.label]
+    named.sort(key=lambda item: (item[0], item[1]))
+    tops = _apart([top for top, _, _ in named], y.ends[0])
     return [
-        f'<text class="label c{number % 4 + 1}" x="{x.place(one.points[-1].x) + 9:.1f}" y="{places[number] - overflow + 4:.1f}">'
-        f"{escape(one.label)}</text>"
-        for _, number, one in named
+        _text(f"label {_style(figure, number)}", x.place(one.points[-1].x) + 8, top + 4, one.label)
+        for top, (_, number, one) in zip(tops, named, strict=True)
     ]
+
+
+def _apart(tops: list[float], bottom: float) -> list[float]:
+    """Sorted places, at least a line apart, none below `bottom` unless there is no room."""
+    moved: list[float] = []
+    for top in tops:
+        moved.append(max(top, moved[-1] + _LINE_HEIGHT) if moved else top)
+    if moved:
+        moved[-1] = min(moved[-1], bottom)
+    for number in reversed(range(len(moved) - 1)):
+        moved[number] = min(moved[number], moved[number + 1] - _LINE_HEIGHT)
+    return moved

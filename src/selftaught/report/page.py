@@ -8,53 +8,63 @@ from pathlib import Path
 from typing import Any
 
 from selftaught import storage
-from selftaught.report import figures, published, tables
+from selftaught.report import charts, figures, published, tables, trends
 from selftaught.report.collecting import Material, collect
 from selftaught.report.records import RESULTS_FILE
 
 PAGE_FILE = "report.html"
 _LONGEST_SAMPLE = 1200
+"""Characters of a sample that are shown."""
+_LONGEST_PROMPT = 600
+_MOST_COPIES = 5
 
 
 def write_report(folder: str | Path) -> Path:
     """Gather every run at and below a folder into results.json and report.html there; returns the page's path.
 
-    Raises InputError if there are no runs.
+    An evaluation's own folder keeps its own results.json. Raises InputError if there are no runs.
     """
     folder = Path(folder)
     material = collect(folder)
-    storage.write_json(folder / RESULTS_FILE, material.scores)
+    if not any(stage.path == folder and stage.record.verb == "evaluate" for stage in material.stages):
+        storage.write_json(folder / RESULTS_FILE, material.scores)
     storage.write_text(folder / PAGE_FILE, render(material))
     return folder / PAGE_FILE
 
 
 def render(material: Material) -> str:
     """The page as HTML. Text from outside is escaped by the template."""
-    trends = tables.trends(material.scores)
-    several = [trend for trend in trends if len(trend.scores) > 1]
+    found = trends.trends(material.scores)
+    shown = trends.answers(found)
+    columns = tables.models(material.scores)
+    machines = [stage.record.machine for stage in material.stages if stage.record.machine.get("processor")]
     return str(
         _template().render(
             css=_read("page.css"),
             material=material,
-            trends=trends,
-            improving=[trend for trend in several if trend.verdict.startswith("better")],
-            several=several,
-            sizes=tables.sizes(material),
-            size_figures=_drawn(tables.size_figures(material)),
-            loss_figures=_drawn([tables.train_heldout_figure(material), tables.learning_figure(material)]),
-            overlap_figures=_drawn([tables.overlap_figure(material.overlaps)]),
-            comparisons=tables.comparisons(material),
-            pairs=tables.sample_pairs(material.samples),
-            copies=sorted(material.copies, key=lambda span: -span.words)[:5],
+            headline=trends.headline(shown, len(columns)),
+            answers=shown,
+            columns=columns,
+            trained=len(material.curves),
+            trends=found,
+            numbers=tables.numbers(found, columns),
+            size_figures=_drawn(charts.size_figures(found)),
+            loss_figures=_drawn(charts.loss_figures(material)),
+            overlap_figures=_drawn([figure] if (figure := charts.overlap_figure(material.overlaps)) else []),
+            comparisons=tables.comparisons(found, columns),
+            published=published,
+            continued=tables.continued(material.samples),
+            steps=tables.STEPS,
+            copies=sorted(material.copies, key=lambda span: -span.words)[:_MOST_COPIES],
+            funnel=tables.funnel(material.funnel),
             seconds=sum(stage.record.seconds for stage in material.stages if stage.record.verb != "demo"),
-            machine=material.stages[0].record.machine,
-            published_sizes=published.SIZES,
+            machine=machines[0] if machines else {},
         )
     )
 
 
-def _drawn(wanted: list[figures.Figure | None] | list[figures.Figure]) -> list[tuple[figures.Figure, str]]:
-    return [(figure, figures.draw(figure)) for figure in wanted if figure is not None]
+def _drawn(wanted: list[figures.Figure]) -> list[tuple[figures.Figure, str]]:
+    return [(figure, figures.draw(figure)) for figure in wanted]
 
 
 def _read(name: str) -> str:
@@ -69,26 +79,31 @@ def _template() -> Any:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters |= {
-        "value": tables.formatted,
-        "metric": tables.metric_name,
-        "shaded": tables.shaded,
+        "value": trends.formatted,
+        "metric": trends.metric_name,
+        "overlap_name": charts.overlap_name,
+        "shaded": lambda pieces: tables.shaded(pieces, _LONGEST_SAMPLE),
+        "prompt": lambda text: text if len(text) <= _LONGEST_PROMPT else "... " + text[-_LONGEST_PROMPT:],
         "short": figures.short,
-        "clipped": lambda pieces: _clipped(pieces, _LONGEST_SAMPLE),
-        "duration": _duration,
+        "spark": _spark,
+        "command_line": tables.command_line,
+        "duration": duration,
         "mebibytes": lambda size: f"{size / 2**20:,.0f} MiB",
+        "count": lambda number: f"{number:,}",
     }
     return environment.from_string(_read("page.html"))
 
 
-def _clipped(pieces: list[Any], most: int) -> list[Any]:
-    kept, length = [], 0
-    for piece in pieces:
-        length += len(piece.text)
-        if length > most:
-            break
-        kept.append(piece)
-    return kept
+def _spark(trend: trends.Trend) -> str:
+    """A trend in the size of a word, drawn so that up is better."""
+    sign = -1 if trends.lower_is_better(trend.metric) else 1
+    return figures.spark([sign * score.value for score in trend.scores])
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
+def duration(seconds: float) -> str:
+    """A time in words."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,266 +1,190 @@
-"""The tables and figures of the page, from what was measured."""
+"""The page's tables: every number, ours beside the paper's, samples side by side, the funnel."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from selftaught import storage
+from selftaught.corpus.documents import FunnelRow
 from selftaught.report import published
-from selftaught.report.collecting import Material
-from selftaught.report.figures import Figure, Point, Series, short
-from selftaught.report.records import LearningPoint, Overlap, Piece, Sample, Score
-
-TITLES = {
-    "heldout": "Held-out text",
-    "train": "Training text",
-    "lastword": "Last words of held-out passages",
-    "cloze": "Cloze, ten candidates, held-out text",
-    "lambada": "LAMBADA",
-    "wikitext2": "WikiText-2",
-    "winograd": "Winograd schemas",
-    "pdp60": "PDP-60",
-    "cbt": "Children's Book Test",
-}
-METRICS = {
-    "bits_per_byte": "bits per byte",
-    "perplexity": "perplexity",
-    "accuracy": "accuracy",
-    "accuracy_full": "accuracy, whole sentence",
-}
-_LOWER_IS_BETTER = frozenset(("bits_per_byte", "perplexity"))
-_CHANCE = {"cloze": 0.1, "winograd": 0.5, "cbt": 0.1}
-_MAIN = (("heldout", "bits_per_byte"), ("lastword", "accuracy"), ("lastword", "perplexity"), ("cloze", "accuracy"))
-"""Shown as figures even when others are not; data sets follow."""
-
-
-def metric_name(metric: str) -> str:
-    """A metric in words."""
-    return METRICS.get(metric, metric.replace("accuracy_", "accuracy, "))
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric is shown in per cent."""
-    return metric.startswith("accuracy")
-
-
-def formatted(value: float, metric: str) -> str:
-    """A value as tables show it."""
-    if is_share(metric):
-        return f"{100 * value:.1f} %"
-    return f"{value:.3f}" if metric == "bits_per_byte" else f"{value:,.1f}" if value < 1e4 else f"{value:,.0f}"
+from selftaught.report.records import Piece, Sample, Score
+from selftaught.report.trends import Trend, formatted, metric_name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trend:
-    """One metric of one task over the sizes."""
+class Model:
+    """A column of a table of numbers."""
 
-    task: str
-    metric: str
-    title: str
-    scores: Sequence[Score]
-    """Smallest model first."""
-
-    @property
-    def better_steps(self) -> int:
-        """How many steps from one size to the next are improvements."""
-        sign = -1 if self.metric in _LOWER_IS_BETTER else 1
-        return sum(
-            sign * (after.value - before.value) > 0 for before, after in zip(self.scores, self.scores[1:], strict=False)
-        )
-
-    @property
-    def verdict(self) -> str:
-        """Whether the task improves with size, in words."""
-        if len(self.scores) < 2:
-            return ""
-        if self.better_steps == len(self.scores) - 1:
-            return "better at every step"
-        sign = -1 if self.metric in _LOWER_IS_BETTER else 1
-        gain = sign * (self.scores[-1].value - self.scores[0].value)
-        error = (self.scores[0].error ** 2 + self.scores[-1].error ** 2) ** 0.5
-        if gain > 2 * error:
-            return "better, not at every step"
-        return "no clear change" if gain >= -2 * error else "worse"
-
-
-def trends(scores: Sequence[Score]) -> list[Trend]:
-    """Scores by task and metric, in the order in which tasks were run."""
-    groups: dict[tuple[str, str], list[Score]] = defaultdict(list)
-    for score in scores:
-        groups[score.task, score.metric].append(score)
-    order = {task: number for number, task in enumerate(TITLES)}
-    return [
-        Trend(
-            task=task, metric=metric, title=TITLES.get(task, task), scores=sorted(group, key=lambda one: one.parameters)
-        )
-        for (task, metric), group in sorted(groups.items(), key=lambda item: order.get(item[0][0], len(order)))
-    ]
-
-
-def size_figures(material: Material) -> list[Figure]:
-    """Figure 1 of the paper: each task's score against the number of parameters."""
-    return [
-        Figure(
-            title=trend.title,
-            x_label="parameters",
-            y_label=metric_name(trend.metric),
-            log_x=True,
-            percent=is_share(trend.metric),
-            chance=_CHANCE.get(trend.task) if is_share(trend.metric) else None,
-            series=[Series(label="", points=[_score_point(score) for score in trend.scores])],
-            note=f"{trend.scores[0].n:,} items · {trend.verdict}",
-        )
-        for trend in trends(material.scores)
-        if (trend.task, trend.metric) in _MAIN
-        or (trend.task not in ("train", "heldout") and trend.metric != "accuracy_full")
-    ]
-
-
-def _score_point(score: Score) -> Point:
-    value = formatted(score.value, score.metric)
-    return Point(x=score.parameters, y=score.value, error=score.error, title=f"{score.model}: {value}")
-
-
-def train_heldout_figure(material: Material) -> Figure | None:
-    """Figure 4 of the paper: training and held-out text against size."""
-    series = [
-        Series(label=label, points=[_score_point(score) for score in trend.scores])
-        for task, label in (("heldout", "held out"), ("train", "train"))
-        for trend in trends(material.scores)
-        if (trend.task, trend.metric) == (task, "bits_per_byte")
-    ]
-    if len(series) < 2:
-        return None
-    return Figure(
-        title="Training and held-out text", x_label="parameters", y_label="bits per byte", log_x=True, series=series
-    )
-
-
-def learning_figure(material: Material) -> Figure | None:
-    """Held-out loss while training."""
-    series = []
-    for name, points in sorted(material.curves.items(), key=lambda item: -_last(item[1])):
-        measured = [point for point in points if point.heldout_bits_per_byte is not None]
-        series.append(
-            Series(
-                label=name,
-                marks=False,
-                points=[Point(x=point.tokens, y=point.heldout_bits_per_byte or 0.0) for point in measured],
-            )
-        )
-    if not any(one.points for one in series):
-        return None
-    return Figure(
-        title="Learning curves",
-        x_label="tokens trained on",
-        y_label="held-out bits per byte",
-        log_x=True,
-        series=series,
-    )
-
-
-def _last(points: Sequence[LearningPoint]) -> float:
-    measured = [point.heldout_bits_per_byte for point in points if point.heldout_bits_per_byte is not None]
-    return measured[-1] if measured else 0.0
-
-
-def overlap_figure(overlaps: Sequence[Overlap]) -> Figure | None:
-    """Figure 5 of the paper: the share of documents whose overlap with the training text is at most x."""
-    shown = [overlap for overlap in overlaps if overlap.against == "train" and overlap.by_document]
-    if not shown:
-        return None
-    chosen = list(dict.fromkeys([0, 1, len(shown) - 1])) if len(shown) > 1 else [0]
-    return Figure(
-        title="8-grams found in the training text",
-        x_label="share of a text's 8-grams",
-        y_label="share of texts",
-        percent=True,
-        y_from_zero=True,
-        series=[
-            Series(label=shown[number].name.removeprefix("samples "), marks=False, points=_cumulated(shown[number]))
-            for number in chosen
-        ],
-    )
-
-
-def _cumulated(overlap: Overlap) -> list[Point]:
-    values = sorted(overlap.by_document)
-    points = [Point(x=0.0, y=0.0)]
-    for number, value in enumerate(values, start=1):
-        points += [Point(x=value, y=(number - 1) / len(values)), Point(x=value, y=number / len(values))]
-    return [*points, Point(x=1.0, y=1.0)]
+    name: str
+    parameters: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shaded:
-    """A piece of a sample with its shade, 0 (certain) to 9 (less than 1 in 500)."""
+class NumbersRow:
+    """One metric of one task for every model; None where it was not measured."""
 
-    text: str
-    shade: int
-    title: str
-
-
-_STEPS = (0.9, 0.7, 0.5, 0.3, 0.15, 0.07, 0.03, 0.01, 0.002)
+    trend: Trend
+    cells: list[Score | None]
 
 
-def shaded(pieces: Sequence[Piece]) -> list[Shaded]:
-    """Pieces with shades by probability."""
-    return [
-        Shaded(
-            text=piece.text,
-            shade=sum(piece.probability < step for step in _STEPS),
-            title=f"{piece.probability:.1%}" if piece.probability >= 0.001 else f"{piece.probability:.1e}",
-        )
-        for piece in pieces
-    ]
+def models(scores: Sequence[Score]) -> list[Model]:
+    """The models that were evaluated, smallest first."""
+    found = {(score.parameters, score.model) for score in scores}
+    return [Model(name=name, parameters=parameters) for parameters, name in sorted(found)]
 
 
-def sample_pairs(samples: Sequence[Sample]) -> list[tuple[str, Sample, Sample]]:
-    """Prompt, the smallest model's sample and the largest one's, for prompts that both continued."""
-    if not samples:
-        return []
-    small, large = samples[0].model, samples[-1].model
-    first: dict[str, Sample] = {}
-    last: dict[str, Sample] = {}
-    for sample in samples:
-        if sample.model == small:
-            first.setdefault(sample.prompt, sample)
-        if sample.model == large:
-            last.setdefault(sample.prompt, sample)
-    return [(prompt, first[prompt], last[prompt]) for prompt in first if prompt in last]
+def numbers(found: Sequence[Trend], columns: Sequence[Model]) -> list[NumbersRow]:
+    """Every number that was measured."""
+    return [NumbersRow(trend=trend, cells=[trend.of(column.name) for column in columns]) for trend in found]
+
+
+_SAME_FORM = {("lastword", "accuracy"): ("lambada", "accuracy"), ("lastword", "perplexity"): ("lambada", "perplexity")}
+_SAME_FORM |= {("cloze", "accuracy"): ("cbt", "accuracy_CN")}
+"""Tasks made from held-out text -> the data set whose form they have."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Ours and the paper's for one task and metric."""
 
-    title: str
+    ours_title: str
     ours: list[str]
+    theirs_title: str
     theirs: list[str]
+    source: str
     protocol: str
+    same_data: bool
+    """Whether both are of one data set, and not only of one form."""
 
 
-def comparisons(material: Material) -> list[Comparison]:
-    """Tasks that the paper prints a number for."""
-    rows = []
-    for trend in trends(material.scores):
-        known = {one.size: one for one in published.printed(trend.task, trend.metric)}
-        if known:
-            rows.append(
-                Comparison(
-                    title=f"{trend.title}, {metric_name(trend.metric)}",
-                    ours=[formatted(score.value, trend.metric) for score in trend.scores],
-                    theirs=[
-                        formatted(known[size].value, trend.metric) if size in known else "-" for size in published.SIZES
-                    ],
-                    protocol=f"{trend.scores[0].protocol}; {trend.scores[0].n:,} items",
+def comparisons(found: Sequence[Trend], columns: Sequence[Model]) -> list[Comparison]:
+    """Tasks that the paper prints a number for; those of the same data set first."""
+    rows = [_comparison(trend, columns) for trend in found]
+    return sorted((row for row in rows if row is not None), key=lambda row: not row.same_data)
+
+
+def _comparison(trend: Trend, columns: Sequence[Model]) -> Comparison | None:
+    same = bool(published.printed(trend.task, trend.metric))
+    key = (trend.task, trend.metric)
+    task, metric = key if same else _SAME_FORM.get(key, ("", ""))
+    known = {one.size: one for one in published.printed(task, metric)}
+    if not known:
+        return None
+    theirs = Trend(task=task, metric=metric, scores=[])
+    protocols = dict.fromkeys(f"{score.protocol}; {score.n:,} item{'s' * (score.n != 1)}" for score in trend.scores)
+    return Comparison(
+        ours_title=f"{trend.title}, {metric_name(trend.metric)}",
+        ours=[cell(trend.of(column.name)) for column in columns],
+        theirs_title="" if same else f"{theirs.title}, {metric_name(metric)}",
+        theirs=[formatted(known[size].value, metric) if size in known else "" for size in published.SIZES],
+        source=next(iter(known.values())).source,
+        protocol=" / ".join(protocols),
+        same_data=same,
+    )
+
+
+def cell(score: Score | None) -> str:
+    """A score as tables show it."""
+    return formatted(score.value, score.metric) if score is not None else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shaded:
+    """A piece of a sample with its shade: 0 (all but certain) to 7 (hardly possible)."""
+
+    text: str
+    shade: int
+    title: str
+
+
+STEPS = (0.8, 0.5, 0.25, 0.1, 0.03, 0.01, 0.002)
+"""A piece has as many shades as there are steps above its probability."""
+
+
+def shaded(pieces: Sequence[Piece], longest: int) -> list[Shaded]:
+    """Pieces with shades by probability, as many as make up `longest` characters, and a mark where more follow."""
+    kept: list[Shaded] = []
+    length = 0
+    for piece in pieces:
+        length += len(piece.text)
+        if length > longest:
+            return [*kept, Shaded(text=" ...", shade=0, title="the sample goes on")]
+        shade = sum(piece.probability < step for step in STEPS)
+        kept.append(Shaded(text=piece.text, shade=shade, title=probability_words(piece.probability)))
+    return kept
+
+
+def probability_words(probability: float) -> str:
+    """A probability in per cent, or as one in so many where it is tiny."""
+    if probability >= 0.001:
+        return f"{100 * probability:.3g} %"
+    return f"1 in {1 / probability:,.0f}" if probability > 1e-12 else "less than 1 in a million million"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continued:
+    """One prompt and its continuations, the smallest model's first."""
+
+    prompt: str
+    samples: list[Sample]
+
+
+def continued(samples: Sequence[Sample], most: int = 6) -> list[Continued]:
+    """Prompts that both the smallest and the largest model continued (or the only one did)."""
+    if not samples:
+        return []
+    ordered = sorted(samples, key=lambda sample: (sample.parameters, sample.model))
+    shown = list(dict.fromkeys((ordered[0].model, ordered[-1].model)))
+    first: dict[tuple[str, str], Sample] = {}
+    for sample in ordered:
+        first.setdefault((sample.prompt, sample.model), sample)
+    prompts = [sample.prompt for sample in ordered if sample.model == shown[0]]
+    both = [prompt for prompt in dict.fromkeys(prompts) if all((prompt, model) in first for model in shown)]
+    return [Continued(prompt=prompt, samples=[first[prompt, model] for model in shown]) for prompt in both[:most]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunnelLine:
+    """One row of the funnel with the share of its bar."""
+
+    stage: str
+    text: str
+    count: int
+    share: float
+    """Of the largest count."""
+    kind: str
+    """`in`, `kept` or `drop`."""
+
+
+def funnel(rows: Sequence[FunnelRow]) -> list[FunnelLine]:
+    """The funnel; in each stage what came in, what was dropped (most first), what was kept."""
+    most = max((row.count for row in rows), default=0) or 1
+    lines = []
+    for stage in dict.fromkeys(row.stage for row in rows):
+        own = [row for row in rows if row.stage == stage]
+        own.sort(key=lambda row: (_order(row), -row.count))
+        for number, row in enumerate(own):
+            lines.append(
+                FunnelLine(
+                    stage="" if number else stage,
+                    text=_NAMED.get(row.reason, row.reason),
+                    count=row.count,
+                    share=row.count / most,
+                    kind=("in", "drop", "kept")[_order(row)],
                 )
             )
-    return rows
+    return lines
 
 
-def sizes(material: Material) -> list[str]:
-    """The models that were evaluated, smallest first, with their parameters."""
-    found = {score.model: score.parameters for score in material.scores}
-    return [f"{name} ({short(count)})" for name, count in sorted(found.items(), key=lambda item: item[1])]
+_NAMED = {"": "came in", "heldout": "held out"}
+
+
+def _order(row: FunnelRow) -> int:
+    return 0 if not row.reason else 2 if row.reason in ("kept", "train", "heldout") else 1
+
+
+def command_line(record: storage.Record) -> str:
+    """The command of a run as a person would type it."""
+    return shlex.join(record.command)
