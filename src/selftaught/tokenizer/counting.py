@@ -11,7 +11,7 @@ import numpy as np
 from selftaught import console
 from selftaught.tokenizer import scanning
 from selftaught.tokenizer.pieces import kinds, well_formed
-from selftaught.tokenizer.scanning import LENGTH, OWN_KEY, SECOND, VALUE, Array, Integer
+from selftaught.tokenizer.scanning import FIRST, LENGTH, OWN_KEY, SECOND, VALUE, Array, Integer
 
 _ROWS, _POOL = 1 << 16, 1 << 20
 """Sizes that the table begins with; both double when half full or full."""
@@ -66,13 +66,14 @@ class _Counter:
         self._used = np.zeros(2, dtype=np.int64)
 
     def add(self, text: bytes) -> None:
-        data, place = np.frombuffer(text, dtype=np.uint8), 0
+        data, words = scanning.padded(text)
+        place, end = 0, len(text)
         while True:
-            place, needed = _count(data, place, self._kinds, self._rows, self._pool, self._used)
-            if place == len(data):
+            place, needed = _count(data, words, place, end, self._kinds, self._rows, self._pool, self._used)
+            if place == end:
                 return
             if 2 * (self._used[0] + 1) > len(self._rows):
-                self._rows = _doubled(self._rows, self._pool)
+                self._rows = _doubled(self._rows)
             else:
                 self._pool = np.concatenate([self._pool, np.empty(max(len(self._pool), needed), dtype=np.uint8)])
 
@@ -85,18 +86,17 @@ class _Counter:
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _count(  # noqa: PLR0917 - compiled functions take no keywords cheaply
-    data: Array, place: Integer, kinds: Array, rows: Array, pool: Array, used: Array
+    data: Array, words: Array, place: Integer, end: Integer, kinds: Array, rows: Array, pool: Array, used: Array
 ) -> tuple[Integer, Integer]:
     """Count from a place until the text ends or there is no room for a new piece, whose length is returned too."""
-    end = len(data)
     while place < end:
-        stop = scanning.piece_end(data, place, end, kinds)
+        stop = scanning.piece_end(data, words, place, end, kinds)
         length = stop - place
-        row = scanning.row_of(rows, pool, data, place, length)
+        row = scanning.row_of(rows, pool, data, words, place, length)
         if rows[row, LENGTH] == 0:
             if 2 * (used[0] + 1) > len(rows) or (length > OWN_KEY and used[1] + length > len(pool)):
                 return place, length
-            used[1] = scanning.add_row(rows, row, pool, used[1], data, place, length)
+            used[1] = scanning.add_row(rows, row, pool, used[1], data, words, place, length)
             used[0] += 1
         rows[row, VALUE] += 1
         place = stop
@@ -119,15 +119,9 @@ def _spell(rows: Array, pool: Array, data: Array) -> None:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def _doubled(rows: Array, pool: Array) -> Array:
+def _doubled(rows: Array) -> Array:
     larger = np.zeros((2 * len(rows), 4), dtype=np.int64)
-    word = np.empty(OWN_KEY, dtype=np.uint8)
-    for number in range(len(rows)):
-        length = rows[number, LENGTH]
-        if length > OWN_KEY:
-            start = rows[number, SECOND]
-            larger[scanning.row_of(larger, pool, pool, start, length)] = rows[number]
-        elif length > 0:
-            _spell(rows[number : number + 1], pool, word)
-            larger[scanning.row_of(larger, pool, word, 0, length)] = rows[number]
+    for row in rows:
+        if row[LENGTH] > 0:
+            larger[scanning.free_row(larger, row[FIRST], row[SECOND], row[LENGTH])] = row
     return larger

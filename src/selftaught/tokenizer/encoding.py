@@ -43,13 +43,16 @@ class Encoder:
 
     def encode(self, text: bytes) -> Array:
         """Ids of a text in well-formed UTF-8."""
-        data, place, parts = np.frombuffer(text, dtype=np.uint8), 0, []
-        room = min(len(data), _BUFFER)
-        while place < len(data):
+        data, words = scanning.padded(text)
+        place, end, parts = 0, len(text), []
+        room = min(end, _BUFFER)
+        while place < end:
             out = np.empty(room, dtype=self._dtype)
             stop, count = _encode(
                 data,
+                words,
                 place,
+                end,
                 self._kinds,
                 self._byte_ids,
                 self._pairs,
@@ -60,7 +63,7 @@ class Encoder:
                 out,
             )
             if stop == place:
-                room = len(data) - place
+                room = end - place
             place = stop
             parts.append(out[:count])
         return (
@@ -158,7 +161,9 @@ def _merge_long(ids: Array, count: Integer, table: Array) -> Integer:
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _encode(  # noqa: PLR0917 - compiled functions take no keywords cheaply
     data: Array,
+    words: Array,
     place: Integer,
+    end: Integer,
     kinds: Array,
     byte_ids: Array,
     table: Array,
@@ -173,14 +178,14 @@ def _encode(  # noqa: PLR0917 - compiled functions take no keywords cheaply
     A row's value is: where its ids lie in `known` (or the id itself, if there is one) << 32 | how many they are. `used`:
     rows, bytes of the pool and places of `known` taken so far.
     """
-    end, count = len(data), 0
+    count = 0
     short = np.empty(_LONG, dtype=np.int64)
     while place < end:
-        stop = scanning.piece_end(data, place, end, kinds)
+        stop = scanning.piece_end(data, words, place, end, kinds)
         length = stop - place
         if count + length > len(out):
             break
-        row = scanning.row_of(rows, pool, data, place, length) if length <= _LONGEST_REMEMBERED else -1
+        row = scanning.row_of(rows, pool, data, words, place, length) if length <= _LONGEST_REMEMBERED else -1
         if row >= 0 and rows[row, LENGTH] != 0:
             first, ids_count = rows[row, VALUE] >> 32, rows[row, VALUE] & 0xFFFFFFFF
             if ids_count == 1:
@@ -198,7 +203,7 @@ def _encode(  # noqa: PLR0917 - compiled functions take no keywords cheaply
         for offset in range(ids_count):
             out[count + offset] = ids[offset]
         if row >= 0:
-            _remember(rows, row, pool, known, used, data, place, length, out[count : count + ids_count])
+            _remember(rows, row, pool, known, used, data, words, place, length, out[count : count + ids_count])
         count += ids_count
         place = stop
     return place, count
@@ -212,6 +217,7 @@ def _remember(  # noqa: PLR0917 - as above
     known: Array,
     used: Array,
     data: Array,
+    words: Array,
     place: Integer,
     length: Integer,
     ids: Array,
@@ -222,7 +228,7 @@ def _remember(  # noqa: PLR0917 - as above
         used[:] = 0
         return
     used[0] += 1
-    used[1] = scanning.add_row(rows, row, pool, used[1], data, place, length)
+    used[1] = scanning.add_row(rows, row, pool, used[1], data, words, place, length)
     if len(ids) == 1:
         rows[row, VALUE] = np.int64(ids[0]) << 32 | 1
         return

@@ -14,7 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from selftaught.tokenizer.pieces import SPACE
+from selftaught.tokenizer.pieces import LETTER, SPACE
 
 Array = np.ndarray[Any, Any]
 Integer = Any
@@ -24,8 +24,19 @@ FIRST, SECOND, LENGTH, VALUE = 0, 1, 2, 3
 OWN_KEY = 16
 """Longest piece that is its own key, in bytes."""
 _PRIME, _MIXER = 1099511628211, -7046029254386353131
+_PADDING = bytes(24)
+"""After the text, so that words of 8 bytes can be read anywhere in it."""
+_TOP_BITS, _LOW_BITS, _ONES = -0x7F7F7F7F7F7F7F80, 0x7F7F7F7F7F7F7F7F, 0x0101010101010101
+_SMALL, _FROM_A, _PAST_Z = 0x20 * _ONES, (0x80 - ord("a")) * _ONES, (0x7F - ord("z")) * _ONES
 _BLANK, _APOSTROPHE = ord(" "), ord("'")
 _S, _T, _M, _D, _R, _V, _E, _L = (ord(letter) for letter in "stmdrvel")
+
+
+def padded(text: bytes) -> tuple[Array, Array]:
+    """A text as bytes, and as the little-endian word of 8 bytes that begins at each of them; both with some bytes to spare."""
+    raw = text + _PADDING
+    words = np.ndarray(len(raw) - 8, dtype="<i8", buffer=raw, strides=(1,))
+    return np.frombuffer(raw, dtype=np.uint8), words
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
@@ -58,12 +69,27 @@ def contraction(data: Array, place: Integer, end: Integer) -> Integer:
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def run_end(data: Array, place: Integer, end: Integer, kind: Integer, kinds: Array) -> Integer:
+def leading_letters(word: Integer) -> Integer:
+    """How many of the 8 bytes of a word are ASCII letters before the first that is none."""
+    small = word & _LOW_BITS | _SMALL
+    others = (~(small + _FROM_A) | small + _PAST_Z | word) & _TOP_BITS
+    if others == 0:
+        return 8
+    return (((others & -others) - 1 & _ONES) * _ONES >> 56) - 1
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def run_end(data: Array, words: Array, place: Integer, end: Integer, kind: Integer, kinds: Array) -> Integer:  # noqa: PLR0917 - compiled functions take no keywords cheaply
     """Where a run of one kind ends."""
     while place < end:
+        if kind == LETTER:
+            letters = leading_letters(words[place])
+            place += letters
+            if letters == 8:
+                continue
         lead = data[place]
         if lead < 0x80:
-            if kinds[lead] != kind:
+            if place >= end or kinds[lead] != kind:
                 break
             place += 1
         else:
@@ -75,7 +101,7 @@ def run_end(data: Array, place: Integer, end: Integer, kind: Integer, kinds: Arr
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def piece_end(data: Array, place: Integer, end: Integer, kinds: Array) -> Integer:
+def piece_end(data: Array, words: Array, place: Integer, end: Integer, kinds: Array) -> Integer:
     """Where the piece that begins at a place ends."""
     start = place
     if data[place] == _BLANK and place + 1 < end:
@@ -87,8 +113,8 @@ def piece_end(data: Array, place: Integer, end: Integer, kinds: Array) -> Intege
     point, size = character(data, place)
     kind = kinds[point]
     if kind != SPACE:
-        return run_end(data, place + size, end, kind, kinds)
-    stop = run_end(data, place, end, SPACE, kinds)
+        return run_end(data, words, place + size, end, kind, kinds)
+    stop = run_end(data, words, place, end, SPACE, kinds)
     if stop == end:
         return stop
     # White space gives its last character to what follows it, unless it has no other.
@@ -99,27 +125,48 @@ def piece_end(data: Array, place: Integer, end: Integer, kinds: Array) -> Intege
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def key_of(data: Array, start: Integer, length: Integer) -> tuple[Integer, Integer]:
-    """Key words of a piece; for a long one the hash and -1."""
-    first, second = np.int64(0), np.int64(0)
+def key_of(words: Array, start: Integer, length: Integer) -> tuple[Integer, Integer]:
+    """Key words of a piece; for a long one a hash and -1."""
+    if length <= 8:
+        return words[start] & low_bytes(length), np.int64(0)
     if length <= OWN_KEY:
-        for offset in range(min(length, 8)):
-            first |= np.int64(data[start + offset]) << (8 * offset)
-        for offset in range(8, length):
-            second |= np.int64(data[start + offset]) << (8 * (offset - 8))
-        return first, second
-    for offset in range(length):
-        first = (first ^ np.int64(data[start + offset])) * _PRIME
-    return first ^ first >> 32, np.int64(-1)
+        return words[start], words[start + 8] & low_bytes(length - 8)
+    mixed = np.int64(0)
+    for offset in range(0, length, 8):
+        mixed = (mixed ^ words[start + offset] & low_bytes(min(8, length - offset))) * _MIXER
+        mixed ^= mixed >> 32
+    return mixed, np.int64(-1)
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
-def row_of(rows: Array, pool: Array, data: Array, start: Integer, length: Integer) -> Integer:
+def low_bytes(count: Integer) -> Integer:
+    """A mask of the lowest 1 to 8 bytes of a word."""
+    return np.int64(-1) if count == 8 else (np.int64(1) << 8 * count) - 1
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def first_row(rows: Array, first: Integer, second: Integer, length: Integer) -> Integer:
+    """Where the search for a key begins; a long piece's second word, which is a place, plays no part."""
+    mixed = (first ^ length) * _MIXER ^ (second * _PRIME if length <= OWN_KEY else 0)
+    return (mixed ^ mixed >> 29) & len(rows) - 1
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def free_row(rows: Array, first: Integer, second: Integer, length: Integer) -> Integer:
+    """The empty row where a key belongs that the table does not hold."""
+    row = first_row(rows, first, second, length)
+    while rows[row, LENGTH] != 0:
+        row = row + 1 & len(rows) - 1
+    return row
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def row_of(  # noqa: PLR0917 - as above
+    rows: Array, pool: Array, data: Array, words: Array, start: Integer, length: Integer
+) -> Integer:
     """The row of a piece, or the empty row where it belongs."""
-    first, second = key_of(data, start, length)
-    mask = len(rows) - 1
-    mixed = (first ^ length) * _MIXER ^ second * _PRIME
-    row = (mixed ^ mixed >> 29) & mask
+    first, second = key_of(words, start, length)
+    mask, row = len(rows) - 1, first_row(rows, first, second, length)
     while rows[row, LENGTH] != 0:
         if rows[row, FIRST] == first and rows[row, LENGTH] == length:
             if length <= OWN_KEY:
@@ -142,10 +189,10 @@ def same_bytes(pool: Array, place: Integer, data: Array, start: Integer, length:
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def add_row(  # noqa: PLR0917 - compiled functions take no keywords cheaply
-    rows: Array, row: Integer, pool: Array, pooled: Integer, data: Array, start: Integer, length: Integer
+    rows: Array, row: Integer, pool: Array, pooled: Integer, data: Array, words: Array, start: Integer, length: Integer
 ) -> Integer:
     """Fill an empty row with a piece (its value stays 0) and return how much of the pool is used then."""
-    first, second = key_of(data, start, length)
+    first, second = key_of(words, start, length)
     if length > OWN_KEY:
         second = pooled
         pool[pooled : pooled + length] = data[start : start + length]
