@@ -10,7 +10,7 @@ import numpy as np
 
 from selftaught import console
 from selftaught.tokenizer import scanning
-from selftaught.tokenizer.pieces import kinds, well_formed
+from selftaught.tokenizer.pieces import kinds, utf8
 from selftaught.tokenizer.scanning import FIRST, LENGTH, OWN_KEY, SECOND, VALUE, Array, Integer
 
 _ROWS, _POOL = 1 << 16, 1 << 20
@@ -31,7 +31,7 @@ class PieceCounts:
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> PieceCounts:
         """The same as arrays."""
-        encoded = [piece.encode() for piece in counts]
+        encoded = [utf8(piece) for piece in counts]
         return cls(
             data=np.frombuffer(b"".join(encoded), dtype=np.uint8),
             lengths=np.array([len(piece) for piece in encoded], dtype=np.int64),
@@ -51,7 +51,7 @@ def count_pieces(texts: Iterable[str]) -> PieceCounts:
     counter = _Counter()
     with console.progress("counting", unit="documents") as bar:
         for text in texts:
-            counter.add(well_formed(text).encode())
+            counter.add(utf8(text))
             bar.advance()
     return counter.counts()
 

@@ -50,11 +50,21 @@ def kinds() -> np.ndarray[Any, Any]:
     return table
 
 
+def utf8(text: str) -> bytes:
+    """A text as UTF-8, after `well_formed`: what tokens are made of."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return well_formed(text).encode()
+
+
 def well_formed(text: str) -> str:
     """Text with surrogate pairs joined and every lone surrogate replaced by U+FFFD, since UTF-8 has no form for them.
 
     tiktoken does the same.
     """
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:
