@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.line(f"selftaught {__version__}")
         return 0
     signal.signal(signal.SIGTERM, _terminate)
+    compute.share_processors()
     hold_leash()
     try:
         if words[0] not in VERBS:
