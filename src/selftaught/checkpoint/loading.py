@@ -57,7 +57,8 @@ def _name(folder: Path) -> str:
 
 def checkpoints(run: Path) -> list[Path]:
     """The checkpoints of a training run, oldest first."""
-    return sorted(path for path in run.glob("step-*") if re.fullmatch(r"step-\d+", path.name)) if run.is_dir() else []
+    found = (path for path in run.glob("step-*") if re.fullmatch(r"step-\d+", path.name)) if run.is_dir() else ()
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def newest(steps: list[Path]) -> tuple[Path, Transformer, Tokenizer]:

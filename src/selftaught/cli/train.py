@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
+from selftaught.report.records import LearningPoint
 from selftaught.training.plan import RECIPES, TrainingPlan
 
 
@@ -30,6 +31,10 @@ def run(argv: Sequence[str]) -> None:
     resolved = settings.resolve(Train, argv, prog="selftaught train", recipes=RECIPES)
     command = resolved.command
     plan = command.settings
+    from selftaught.tokens.shards import read_index
+
+    # What cannot be trained is refused before a folder is made for it.
+    plan.shape(read_index(command.tokens).vocabulary_size)
     with storage.run(
         command.out, verb="train", plan=plan, sources=resolved.sources, inputs={"tokens": command.tokens}
     ) as opened:
@@ -43,12 +48,10 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _report(command: Train) -> None:
-    from selftaught.report.records import LearningPoint
-
     last = storage.read_lines(command.out / storage.LOG_FILE, LearningPoint)[-1]
     if command.json:
         console.result(settings.as_document(last))
-    heldout = f", held-out {last.heldout_bits_per_byte:.3f} bits per byte" if last.heldout_bits_per_byte else ""
     console.line(
-        f"step {last.step}: loss {last.loss:.3f}{heldout}, {last.tokens_per_second:,.0f} tokens/s, {last.seconds:.0f} s"
+        f"step {last.step:,}: loss {last.loss:.3f}, held-out {last.heldout_bits_per_byte or 0:.3f} bits per byte, "
+        f"{last.tokens_per_second:,.0f} tokens/s, {last.seconds:.0f} s"
     )

@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 
 from selftaught import compute, console
+from selftaught.errors import UsageError
 from selftaught.model import cost
 from selftaught.model.initial import initialise
 from selftaught.model.transformer import Transformer
-from selftaught.tokens.shards import open_shards
+from selftaught.tokens.shards import Shards, open_shards
 from selftaught.training.optimizer import Optimizer
 from selftaught.training.plan import RECIPES, TrainingPlan
 from selftaught.training.step import train_step
@@ -25,36 +26,42 @@ RUNGS = (
 )  # fmt: skip
 """(layers, channels), each about 1.6 times as many parameters as the one before."""
 SIZES, APART = 4, 2
+"""The ladder is every second rung: about 2.5 times as many parameters each, as in the paper (table 2: 2.9, 2.2, 2.0)."""
+REFERENCE = 7
+"""The rung whose FLOP/s stand for all of them while the sizes are chosen."""
 TOKENS_PER_PARAMETER = 0.5
 """A larger top size is chosen only if there is time for at least this many tokens for each of its parameters."""
-RESERVE = 0.92
-"""Share of the time that is planned for; the rest is for start-up, checkpoints and held-out measurements."""
+START_SECONDS = 4.0
+"""What a run takes besides its steps: imports, the last checkpoint."""
+SMALLEST_SHARE = 0.3
+"""Steps get at least this share of the minutes, however few these are."""
+MEASUREMENTS = 10
+"""Held-out measurements in a run."""
 PEAK_RATE, RATE_CHANNELS = 0.01, 256
 """Highest learning rate at 256 channels; at others in inverse proportion to the root of the channels (docs/train.md)."""
+WARMUP_SHARE = 0.05
 Speed = Callable[[TrainingPlan, int], float]
 """Plan and vocabulary -> tokens per second."""
 
 
 def plan_for(*, minutes: float, tokens: Path, seed: int = 1, speed: Speed | None = None) -> dict[str, TrainingPlan]:
-    """Plans of four sizes, smallest first, that together train for `minutes` on this machine (or at the given `speed`)."""
-    shards = open_shards(tokens)
-    measure = speed or measure_speed
-    started = time.monotonic()
+    """Plans of four sizes by name, smallest first, that together take `minutes` on this machine (or at the given `speed`).
+
+    All are trained on the same tokens in the same order. The measurement's own time is part of the minutes. Raises
+    UsageError if there are none, InputError if the folder holds no token shards.
+    """
+    if not 0 < minutes < float("inf"):
+        raise UsageError("no time to train in", expected="more than 0 minutes", got=f"{minutes:g}")
+    shards, started = open_shards(tokens), time.monotonic()
     console.line("measuring how fast this machine trains")
-    plans = [plan_of(rung, seed) for rung in RUNGS]
-    middle = plans[7]
-    flops = measure(middle, shards.vocabulary_size) * _flops(middle, shards.vocabulary_size)
-    chosen = _choose(plans, 60 * minutes * RESERVE, flops, shards.vocabulary_size)
-    seconds_per_token = [1 / measure(plan, shards.vocabulary_size) for plan in chosen]
-    left = max(60 * minutes * RESERVE - (time.monotonic() - started if speed is None else 0.0), 1.0)
-    steps = max(1, round(left / sum(seconds_per_token) / (chosen[0].batch_size * chosen[0].context)))
-    ladder = {
-        f"{plan.layers}x{plan.channels}": replace(
-            plan, steps=steps, warmup_steps=max(1, steps // 20), evaluate_every=max(1, steps // 10)
-        )
-        for plan in chosen
-    }
-    _show(ladder, seconds_per_token, shards.vocabulary_size)
+    rungs = [plan_of(rung, seed) for rung in RUNGS]
+    chosen = choose(rungs, 60 * minutes, shards.vocabulary_size, speed or measure_speed)
+    seconds_per_token = [1 / (speed or measure_speed)(plan, shards.vocabulary_size) for plan in chosen]
+    left = 60 * minutes - (0.0 if speed else time.monotonic() - started) - SIZES * START_SECONDS
+    left = max(left, 60 * minutes * SMALLEST_SHARE)
+    steps = _steps(left, chosen[0], sum(seconds_per_token))
+    ladder = {f"{plan.layers}x{plan.channels}": _of_length(plan, steps) for plan in chosen}
+    _show(ladder, seconds_per_token, shards)
     return ladder
 
 
@@ -64,36 +71,55 @@ def plan_of(rung: tuple[int, int], seed: int) -> TrainingPlan:
     return replace(
         RECIPES["laptop"],
         layers=layers,
-        heads=max(1, channels // HEAD_SIZE) if channels % HEAD_SIZE == 0 else channels // 16,
+        heads=channels // HEAD_SIZE if channels % HEAD_SIZE == 0 else channels // (HEAD_SIZE // 2),
         channels=channels,
         peak_rate=round(PEAK_RATE * (RATE_CHANNELS / channels) ** 0.5, 4),
         seed=seed,
     )
 
 
-def _choose(plans: list[TrainingPlan], seconds: float, flops: float, vocabulary: int) -> list[TrainingPlan]:
-    """The largest ladder whose top size gets enough tokens, assuming the same FLOP/s at every size."""
-    for top in range(len(plans) - 1, APART * (SIZES - 1), -1):
-        ladder = plans[top - APART * (SIZES - 1) : top + 1 : APART]
-        tokens = seconds * flops / sum(_flops(plan, vocabulary) for plan in ladder)
+def choose(rungs: list[TrainingPlan], seconds: float, vocabulary: int, speed: Speed) -> list[TrainingPlan]:
+    """The largest ladder whose top size gets enough tokens in the time, as if every size ran at the same FLOP/s."""
+    flops_per_second = speed(rungs[REFERENCE], vocabulary) * _flops(rungs[REFERENCE], vocabulary)
+    smallest = APART * (SIZES - 1)
+    for top in range(len(rungs) - 1, smallest, -1):
+        ladder = rungs[top - smallest : top + 1 : APART]
+        tokens = seconds * flops_per_second / sum(_flops(plan, vocabulary) for plan in ladder)
         if tokens >= TOKENS_PER_PARAMETER * cost.parameters(ladder[-1].shape(vocabulary)):
             return ladder
-    return plans[: APART * (SIZES - 1) + 1 : APART]
+    return rungs[: smallest + 1 : APART]
 
 
 def _flops(plan: TrainingPlan, vocabulary: int) -> int:
     return cost.training_flops_per_token(plan.shape(vocabulary))
 
 
+def _steps(seconds: float, plan: TrainingPlan, seconds_per_token: float) -> int:
+    """Steps that fit, held-out measurements counted: those cost a third of training on as many tokens."""
+    measured = (MEASUREMENTS + 2) * _of_length(plan, 10**9).evaluate_tokens / 3
+    by_length = round((seconds / seconds_per_token - measured) / plan.step_tokens)
+    return max(by_length, round(seconds / seconds_per_token / plan.step_tokens * SMALLEST_SHARE), 1)
+
+
+def _of_length(plan: TrainingPlan, steps: int) -> TrainingPlan:
+    every = max(1, steps // MEASUREMENTS)
+    return replace(
+        plan,
+        steps=steps,
+        warmup_steps=max(1, round(steps * WARMUP_SHARE)),
+        evaluate_every=every,
+        evaluate_tokens=min(plan.evaluate_tokens, every * plan.step_tokens),
+    )
+
+
 def measure_speed(plan: TrainingPlan, vocabulary: int, *, seconds: float = 1.0) -> float:
-    """Tokens per second of training steps on random ids, after one step to warm up: the median of two steps and more."""
+    """Tokens per second of training steps on random ids: the median of two steps and more, after one to warm up."""
     machine = compute.machine("auto", plan.precision)
     model = Transformer(plan.shape(vocabulary))
     initialise(model, compute.generator("speed"))
     model.to(machine.device).train()
-    optimizer = Optimizer(model, plan)
+    optimizer = Optimizer(model, plan, machine.dtype)
     ids = torch.randint(vocabulary, (plan.batch_size, plan.context + 1), generator=compute.generator("speed"))
-    per_step = plan.batch_size * plan.context
     times: list[float] = []
     started = time.monotonic()
     while len(times) < 3 or time.monotonic() - started < seconds:
@@ -101,19 +127,25 @@ def measure_speed(plan: TrainingPlan, vocabulary: int, *, seconds: float = 1.0) 
         train_step(
             model,
             optimizer,
-            [(ids[:, :-1], ids[:, 1:])],
-            tokens=per_step,
+            [(part[:, :-1], part[:, 1:]) for part in torch.split(ids, plan.micro_batch_size)],
+            tokens=plan.step_tokens,
             rate=plan.peak_rate,
             clip=plan.clip,
             machine=machine,
         )
         times.append(time.monotonic() - begun)
-    return per_step / statistics.median(times[1:])
+    return plan.step_tokens / statistics.median(times[1:])
 
 
-def _show(ladder: dict[str, TrainingPlan], seconds_per_token: list[float], vocabulary: int) -> None:
+def _show(ladder: dict[str, TrainingPlan], seconds_per_token: list[float], shards: Shards) -> None:
     rows = [
-        (name, f"{cost.parameters(plan.shape(vocabulary)):,}", f"{plan.tokens:,}", f"{seconds * plan.tokens / 60:.1f}")
+        (
+            name,
+            f"{cost.parameters(plan.shape(shards.vocabulary_size)):,}",
+            f"{plan.tokens:,}",
+            f"{plan.tokens / shards.tokens:.1f}",
+            f"{seconds * plan.tokens / 60:.1f}",
+        )
         for (name, plan), seconds in zip(ladder.items(), seconds_per_token, strict=True)
     ]
-    console.table(["layers x channels", "parameters", "tokens", "minutes"], rows)
+    console.table(["layers x channels", "parameters", "tokens", "epochs", "minutes"], rows)

@@ -8,33 +8,38 @@ import torch
 from torch import nn
 
 from selftaught.errors import DamagedFileError
+from selftaught.training.muon import Muon
 from selftaught.training.plan import TrainingPlan
 
 
 class Optimizer:
-    """torch's optimizers over the parameters of a network, as one, with a state that can be saved by name."""
+    """One or two of torch's optimizers over a network's parameters, as one, with a state that can be saved by name.
 
-    def __init__(self, model: nn.Module, plan: TrainingPlan) -> None:
-        named = dict(model.named_parameters())
-        by_muon = {
-            name for name in named if plan.optimizer == "muon" and name.startswith("blocks.") and named[name].ndim == 2
-        }
-        decayed = {name for name, weight in named.items() if weight.ndim == 2} - by_muon
+    `dtype` is the format that Muon computes its products in.
+    """
+
+    def __init__(self, model: nn.Module, plan: TrainingPlan, dtype: torch.dtype = torch.float32) -> None:
+        self._named = dict(model.named_parameters())
+        matrices = [name for name, weight in self._named.items() if weight.ndim == 2]
+        by_muon = [name for name in matrices if plan.optimizer == "muon" and name.startswith("blocks.")]
         groups = [
-            {"params": [named[name] for name in named if name in decayed], "weight_decay": plan.weight_decay},
-            {"params": [named[name] for name in named if name not in decayed | by_muon], "weight_decay": 0.0},
+            {"params": self._weights(set(matrices) - set(by_muon)), "weight_decay": plan.weight_decay},
+            {"params": self._weights(set(self._named) - set(matrices)), "weight_decay": 0.0},
         ]
-        self._named = named
         self._parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(groups, lr=plan.peak_rate, betas=(plan.beta1, plan.beta2), fused=True)
         ]
         if by_muon:
-            matrices = [named[name] for name in named if name in by_muon]
-            self._parts.append(
-                torch.optim.Muon(
-                    matrices, lr=plan.peak_rate, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
-                )
-            )
+            # Queries, keys and values are three matrices that lie in one.
+            triple = {name for name in by_muon if "query_key_value" in name}
+            split = [
+                {"params": self._weights(triple), "parts": 3},
+                {"params": self._weights(set(by_muon) - triple), "parts": 1},
+            ]
+            self._parts.append(Muon(split, weight_decay=plan.weight_decay, dtype=dtype))
+
+    def _weights(self, names: set[str]) -> list[nn.Parameter]:
+        return [weight for name, weight in self._named.items() if name in names]
 
     def step(self, rate: float) -> None:
         """Change the weights by their gradients, and forget the gradients."""
@@ -42,31 +47,40 @@ class Optimizer:
             for group in part.param_groups:
                 group["lr"] = rate
             part.step()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the gradients."""
+        for part in self._parts:
             part.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The state as tensors, named `weight:entry`."""
+        """The state as tensors, named `weight:entry`; empty before the first step."""
         return {
             f"{name}:{entry}": value
             for part in self._parts
             for name, weight in self._named.items()
             if weight in part.state
             for entry, value in part.state[weight].items()
-            if isinstance(value, torch.Tensor)
         }
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up a saved state. Raises DamagedFileError if it is of another network or optimizer."""
+        """Take up a saved state. Raises DamagedFileError if it is of another network."""
         found: dict[str, dict[str, torch.Tensor]] = {}
         for key, value in state.items():
             name, _, entry = key.rpartition(":")
             found.setdefault(name, {})[entry] = value
-        if set(found) != set(self._named):
+        if found and set(found) != set(self._named):
             raise DamagedFileError(
-                "the optimizer's state does not fit the network", got=f"{len(found)} of {len(self._named)} weights"
+                "the optimizer's state does not fit the network",
+                expected=f"{len(self._named)} weights",
+                got=f"{len(found)}, {len(set(found) & set(self._named))} of them the network's",
             )
+        names = {weight: name for name, weight in self._named.items()}
         for part in self._parts:
-            for group in part.param_groups:
-                for weight in group["params"]:
-                    name = next(name for name, own in self._named.items() if own is weight)
-                    part.state[weight].update(found[name])
+            for weight in (weight for group in part.param_groups for weight in group["params"]):
+                entries = found.get(names[weight], {})
+                # AdamW's count of steps is a number and stays on the processor.
+                part.state[weight].update(
+                    {entry: value.to(weight.device) if value.ndim else value for entry, value in entries.items()}
+                )

@@ -8,7 +8,7 @@ from selftaught.training.plan import TrainingPlan
 
 
 def rate(plan: TrainingPlan, step: int) -> float:
-    """Learning rate of a step (0 is the first): a linear rise, then cosine or linear to the final rate."""
+    """Learning rate of a step (0 is the first): a linear rise to the peak, then cosine or linear to the final rate."""
     warmup = min(plan.warmup_steps, plan.steps // 2)
     if step < warmup:
         return plan.peak_rate * (step + 1) / warmup

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,6 +22,11 @@ class StepResult:
     gradient_norm: float
     """Before clipping."""
 
+    @property
+    def finite(self) -> bool:
+        """Whether both are numbers; if not, the step changed no weight."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+
 
 def train_step(
     model: Transformer,
@@ -32,22 +38,22 @@ def train_step(
     clip: float,
     machine: Machine,
 ) -> StepResult:
-    """Add up the gradients of all micro-batches, each token with the same weight, and step once.
+    """Add up the gradients of all micro-batches (ids_BT, targets_BT), each of the `tokens` with the same weight, and step once.
 
     A loss or gradient that is not finite changes nothing in the weights: the caller sees it in the result.
     """
-    total = 0.0
+    total = torch.zeros((), device=machine.device)
     for ids_BT, targets_BT in micro_batches:
-        with torch.autocast(
-            machine.device.partition(":")[0], machine.dtype, enabled=machine.dtype is not torch.float32
-        ):
-            loss = loss_sum(model, ids_BT.to(machine.device), targets_BT.to(machine.device)) / tokens
+        loss = _loss_sum(model, ids_BT, targets_BT, machine) / tokens
         loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip))
-    if torch.isfinite(torch.tensor([total, norm])).all():
+        total += loss.detach()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    result = StepResult(loss=float(total), gradient_norm=float(norm))
+    if result.finite:
         optimizer.step(rate)
-    return StepResult(loss=total, gradient_norm=norm)
+    else:
+        optimizer.forget()
+    return result
 
 
 @torch.inference_mode()
@@ -56,10 +62,13 @@ def mean_loss(model: Transformer, batches: Iterable[tuple[torch.Tensor, torch.Te
     total, count = 0.0, 0
     model.eval()
     for ids_BT, targets_BT in batches:
-        with torch.autocast(
-            machine.device.partition(":")[0], machine.dtype, enabled=machine.dtype is not torch.float32
-        ):
-            total += float(loss_sum(model, ids_BT.to(machine.device), targets_BT.to(machine.device)))
+        total += float(_loss_sum(model, ids_BT, targets_BT, machine))
         count += targets_BT.numel()
     model.train()
     return total / max(1, count)
+
+
+def _loss_sum(model: Transformer, ids_BT: torch.Tensor, targets_BT: torch.Tensor, machine: Machine) -> torch.Tensor:
+    kind = machine.device.partition(":")[0]
+    with torch.autocast(kind, machine.dtype, enabled=machine.dtype is not torch.float32):
+        return loss_sum(model, ids_BT.to(machine.device), targets_BT.to(machine.device))

@@ -1,0 +1,64 @@
+"""Muon: momentum whose matrices are made orthogonal before they change the weights (Jordan et al. 2024).
+
+Matrices of one shape go through the iteration together, in the number format that is fast here; torch's own does them one
+by one and always in bfloat16, which processors without it compute very slowly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+MOMENTUM = 0.95
+COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
+"""Of the Newton-Schulz iteration: they bring all singular values near 1 rather than exactly to it, in few rounds."""
+SPREAD = 0.2
+"""Root mean square of a change at rate 1 for a square matrix: about AdamW's, so that both take one rate (Liu et al. 2025)."""
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon over matrices; a group's `parts` says how many matrices lie on top of one another in each of its weights."""
+
+    def __init__(self, groups: Iterable[dict[str, Any]], *, weight_decay: float, dtype: torch.dtype) -> None:
+        super().__init__(groups, {"lr": 0.0, "parts": 1})
+        self._weight_decay, self._dtype = weight_decay, dtype
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]  # torch's may call the network again, which nothing here needs
+        """Change the weights by their gradients."""
+        by_shape: dict[tuple[torch.Size, float], list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                changes = self._change(weight, weight.grad).chunk(group["parts"])
+                for part, change in zip(weight.chunk(group["parts"]), changes, strict=True):
+                    # Wide matrices iterate over the smaller product; a tall one is turned.
+                    pair = (part.mT, change.mT) if part.shape[0] > part.shape[1] else (part, change)
+                    by_shape.setdefault((pair[0].shape, group["lr"]), []).append(pair)
+        for (shape, rate), pairs in by_shape.items():
+            orthogonals = orthogonal(torch.stack([change for _, change in pairs]), self._dtype)
+            for (part, _), change in zip(pairs, orthogonals, strict=True):
+                part.mul_(1 - rate * self._weight_decay).add_(change, alpha=-rate * SPREAD * math.sqrt(max(shape)))
+
+    def _change(self, weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        """The gradient ahead of its running mean, as Nesterov takes it."""
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        mean: torch.Tensor = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        return gradient.lerp(mean, MOMENTUM)
+
+
+def orthogonal(matrices_NRC: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Nearly the closest matrices with orthonormal rows (R at most C), by products in `dtype`; float32 comes back."""
+    a, b, c = COEFFICIENTS
+    length = matrices_NRC.norm(dim=(-2, -1), keepdim=True)
+    found: torch.Tensor = (matrices_NRC / (length + 1e-7)).to(dtype)
+    for _ in range(ITERATIONS):
+        gram = found @ found.mT
+        found = torch.baddbmm(found, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
+    return found.float()

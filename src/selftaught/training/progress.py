@@ -1,0 +1,127 @@
+"""Where a run stands, what it has logged, and how it is stopped without losing a step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Literal, Self
+
+import msgspec
+
+from selftaught import errors, settings, storage
+from selftaught.errors import DamagedFileError, MismatchError
+from selftaught.report.records import LearningPoint
+from selftaught.training.plan import TrainingPlan
+from selftaught.training.step import StepResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands: with weights and the optimizer's state, all that a checkpoint needs to continue to the bit."""
+
+    plan: TrainingPlan
+    precision: Literal["float32", "bfloat16"]
+    """The format that the run began with; it keeps it, whatever `auto` would choose on the machine that continues."""
+    step: int = 0
+    """Steps done."""
+    seconds: float = 0.0
+    """Time spent in them, over all starts."""
+    losses: tuple[float, ...] = ()
+    """Of the steps since the last row of the log."""
+
+    def after(self, result: StepResult, seconds: float) -> Progress:
+        """Where the run stands one step later."""
+        return replace(
+            self, step=self.step + 1, seconds=self.seconds + seconds, losses=(*self.losses, float(result.loss))
+        )
+
+
+def require_same_plan(begun: TrainingPlan, plan: TrainingPlan) -> None:
+    """Raise MismatchError, with the difference, if a run that was begun with one plan cannot be continued with another."""
+    old, new = settings.as_document(begun), settings.as_document(plan)
+    free = settings.changeable(TrainingPlan)
+    changed = [words for words in settings.difference(old, new) if words.split(":", 1)[0] not in free]
+    if changed:
+        raise MismatchError(
+            "the run was begun with another plan",
+            got=", ".join(changed),
+            hint="Give the old values, or another --out.",
+        )
+
+
+class Log:
+    """The run's log.jsonl: a row every few steps, the same rows however often the run was stopped."""
+
+    def __init__(self, folder: Path, *, after: int) -> None:
+        """Continue the log after a step; rows of later ones are dropped, since they are done again."""
+        self._path = folder / storage.LOG_FILE
+        rows = _readable(self._path) if self._path.is_file() else []
+        storage.write_jsonl(self._path, [row for row in rows if row.step <= after])
+
+    def add(self, progress: Progress, *, rate: float, gradient_norm: float, heldout: float | None) -> Progress:
+        """Write a row about the last step and the losses since the row before; they are then forgotten."""
+        tokens = progress.step * progress.plan.step_tokens
+        point = LearningPoint(
+            step=progress.step,
+            tokens=tokens,
+            loss=sum(progress.losses) / len(progress.losses),
+            rate=rate,
+            gradient_norm=gradient_norm,
+            tokens_per_second=tokens / max(progress.seconds, 1e-9),
+            seconds=progress.seconds,
+            heldout_bits_per_byte=heldout,
+        )
+        storage.append_line(self._path, msgspec.json.encode(point))
+        return replace(progress, losses=())
+
+
+def _readable(path: Path) -> list[LearningPoint]:
+    try:
+        return storage.read_lines(path, LearningPoint)
+    except DamagedFileError:
+        return []
+
+
+class StopRequested(Exception):  # noqa: N818  # not an error
+    """Raised by `Stop.check`, between two pieces of work, when somebody asked to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def ending(self) -> BaseException:
+        """The exception that ends the program with the right status."""
+        return KeyboardInterrupt() if self.number == signal.SIGINT else SystemExit(errors.TERMINATED)
+
+
+class Stop:
+    """While it is entered, Ctrl-C and SIGTERM wait for the next `check`, so that no step is torn; a second one does not."""
+
+    def __init__(self) -> None:
+        self._asked: int | None = None
+        self._before: dict[int, signal._HANDLER] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, _frame: FrameType | None) -> None:
+        if self._asked is not None:
+            raise StopRequested(number).ending()
+        self._asked = number
+
+    def check(self) -> None:
+        """Raise StopRequested if somebody asked to stop."""
+        if self._asked is not None:
+            raise StopRequested(self._asked)
