@@ -50,8 +50,9 @@ def run(argv: Sequence[str]) -> None:
             console.line(f"{command.out} is finished")
         else:
             tokenizer = Tokenizer.load(command.tokenizer)
-            packing.pack(command.corpus, tokenizer, command.out, shard_tokens=command.settings.shard_tokens)
-            opened.declare(shards.INDEX_FILE)
+            index = packing.pack(command.corpus, tokenizer, command.out, shard_tokens=command.settings.shard_tokens)
+            for name in shards.files_of(index):
+                opened.declare(name)
     index = shards.read_index(command.out)
     if command.json:
         console.result(settings.as_document(index))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from selftaught import compute
-from selftaught.errors import InputError
+from selftaught.errors import InputError, UsageError
 from selftaught.tokens.shards import Shards
 
 
@@ -17,11 +17,17 @@ class Batches:
     """Windows of `context` tokens in an order shuffled anew each epoch.
 
     Every window starts at a multiple of `context` plus an offset drawn for the epoch; each epoch shows every window once, and
-    a batch may span two epochs.
+    a batch may span two epochs. Raises InputError for too few tokens, UsageError for an empty batch.
     """
 
     def __init__(self, shards: Shards, *, seed: int, batch_size: int, context: int) -> None:
-        self.windows = (shards.tokens - 1 - (context - 1)) // context
+        if batch_size < 1 or context < 1:
+            raise UsageError(
+                "a batch needs rows and tokens",
+                expected="at least 1 of each",
+                got=f"{batch_size} rows of {context} tokens",
+            )
+        self.windows = (shards.tokens - context) // context  # so that the last still has its targets at any offset
         if self.windows < 1:
             raise InputError(
                 f"{shards.folder} has too few {shards.split} tokens",

@@ -1,71 +1,135 @@
-"""Packing: documents -> token shards."""
+"""Packing: documents -> token shards, one shard after another; what is finished stays finished if the process is killed."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from selftaught import console, storage
+from selftaught.console import Bar
 from selftaught.corpus import documents
-from selftaught.errors import InputError
+from selftaught.corpus.documents import Document
+from selftaught.errors import InputError, UsageError
+from selftaught.tokenizer.pieces import utf8
 from selftaught.tokenizer.tokenizer import Tokenizer
 from selftaught.tokens.shards import INDEX_FILE, Index, Shard, SplitIndex
 
 SHARD_TOKENS = 1 << 27
 """Tokens in a shard: 256 MiB of 16-bit ids."""
+_FINISHED_FILE = "finished.json"
+"""A list of `_Finished`; there only until shards.json is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Finished:
+    """A shard that is wholly on disk, and what it was made from."""
+
+    source: str
+    split: str
+    shard: Shard
 
 
 def pack(corpus: str | Path, tokenizer: Tokenizer, out: str | Path, *, shard_tokens: int = SHARD_TOKENS) -> Index:
     """Encode both sides of a corpus into shards in the folder `out`; shards.json appears last, when all is complete.
 
-    Raises InputError if a side has no document.
+    A single file of documents has only a training side. After a kill, a second call goes on with the first shard that is not
+    there. A document never lies in two shards, so a shard may have more than `shard_tokens`. Raises InputError if a side has
+    no document, UsageError for a shard of less than one token.
     """
-    corpus, out = Path(corpus), Path(out)
-    splits = {
-        split: _pack_split(corpus, split, tokenizer, out, shard_tokens=shard_tokens) for split in ("train", "heldout")
-    }
+    if shard_tokens < 1:
+        raise UsageError("shards are too small", expected="--shard-tokens of at least 1", got=str(shard_tokens))
+    packing = _Packing(Path(corpus), tokenizer, Path(out), shard_tokens)
+    splits = documents.SPLITS if packing.corpus.is_dir() else documents.SPLITS[:1]
     dtype: Literal["uint16", "uint32"] = "uint16" if tokenizer.dtype is np.uint16 else "uint32"
     index = Index(
         fingerprint=tokenizer.fingerprint,
         vocabulary_size=tokenizer.vocabulary_size,
         end_of_text=tokenizer.end_of_text,
         dtype=dtype,
-        splits=splits,
+        splits={split: packing.pack(split) for split in splits},
     )
-    tokenizer.save(out)
-    storage.write_json(out / INDEX_FILE, index)
+    tokenizer.save(packing.out)
+    storage.write_json(packing.out / INDEX_FILE, index)
+    (packing.out / _FINISHED_FILE).unlink(missing_ok=True)
     return index
 
 
-def _pack_split(corpus: Path, split: str, tokenizer: Tokenizer, out: Path, *, shard_tokens: int) -> SplitIndex:
-    shards: list[Shard] = []
-    waiting: list[np.ndarray[tuple[int], np.dtype[np.generic]]] = []
-    held = size = count = 0
-    start = np.array([tokenizer.end_of_text], dtype=tokenizer.dtype)
-    with console.progress(f"packing {split}", documents.count(corpus, split), unit="documents") as bar:
-        for row in documents.read(corpus, split):
-            ids = tokenizer.encode_array(row.text)
-            waiting += [start, ids]
-            held, size, count = held + 1 + len(ids), size + len(row.text.encode("utf-8", "replace")), count + 1
-            bar.advance()
-            if held >= shard_tokens:
-                shards.append(_write_shard(out, split, len(shards), waiting))
-                waiting, held = [], 0
-    if waiting:
-        shards.append(_write_shard(out, split, len(shards), waiting))
-    if not count:
-        raise InputError(f"the corpus has no {split} document", expected="at least one on each side of the split")
-    return SplitIndex(tokens=sum(shard.tokens for shard in shards), documents=count, bytes=size, shards=tuple(shards))
+class _Packing:
+    """One corpus on its way into one folder."""
 
+    def __init__(self, corpus: Path, tokenizer: Tokenizer, out: Path, shard_tokens: int) -> None:
+        self.corpus, self.tokenizer, self.out, self.shard_tokens = corpus, tokenizer, out, shard_tokens
+        self.source = f"{storage.identity(corpus)} {tokenizer.fingerprint} {shard_tokens}"
+        self.start = np.array([tokenizer.end_of_text], dtype=self._kind()).tobytes()
+        self.finished = self._still_finished(out / _FINISHED_FILE)
 
-def _write_shard(
-    out: Path, split: str, number: int, arrays: list[np.ndarray[tuple[int], np.dtype[np.generic]]]
-) -> Shard:
-    joined = np.concatenate(arrays)
-    data = joined.astype(joined.dtype.newbyteorder("<")).tobytes()
-    name = f"{split}-{number:05}.tokens"
-    storage.write_bytes(out / name, data)
-    return Shard(name=name, tokens=len(joined), sha256=hashlib.sha256(data).hexdigest())
+    def pack(self, split: str) -> SplitIndex:
+        """Write the shards of one side that are not there yet."""
+        shards = [one.shard for one in self.finished if one.split == split]
+        done = sum(shard.documents for shard in shards)
+        with console.progress(
+            f"packing {split}", documents.count(self.corpus, split), unit="documents", done=done
+        ) as bar:
+            rows = islice(documents.read(self.corpus, split), done, None)
+            row = next(rows, None)
+            while row is not None:
+                shard, row = self._write(split, shards, row, rows, bar)
+                shards.append(shard)
+        if not shards:
+            raise InputError(
+                f"{self.corpus} has no {split} document",
+                expected="at least one on each side of the split",
+                hint="Add text, or make the corpus with another --heldout.",
+            )
+        return SplitIndex(
+            tokens=sum(shard.tokens for shard in shards),
+            documents=sum(shard.documents for shard in shards),
+            bytes=sum(shard.bytes for shard in shards),
+            shards=tuple(shards),
+        )
+
+    def _still_finished(self, path: Path) -> list[_Finished]:
+        """Shards that an earlier start made from the same source, up to the first that is no longer what it wrote."""
+        rows = storage.read_json(path, list[_Finished]) if path.is_file() else []
+        return list(takewhile(lambda row: row.source == self.source and not row.shard.damage(self.out), rows))
+
+    def _write(
+        self, split: str, before: list[Shard], row: Document | None, rows: Iterator[Document], bar: Bar
+    ) -> tuple[Shard, Document | None]:
+        """Write one shard that begins with `row`; returns it and the first document that is not in it."""
+        name = f"{split}-{len(before):05}"
+        first = sum(shard.tokens for shard in before)
+        digest, starts, tokens, size = hashlib.sha256(), [], 0, 0
+        with storage.writing(self.out / f"{name}.tokens") as stream:
+            while row is not None and tokens < self.shard_tokens:
+                ids = self.tokenizer.encode_array(row.text)
+                data = self.start + ids.astype(self._kind(), copy=False).tobytes()
+                stream.write(data)
+                digest.update(data)
+                starts.append(first + tokens)
+                tokens, size = tokens + 1 + len(ids), size + len(utf8(row.text))
+                bar.advance()
+                row = next(rows, None)
+        offsets = np.array(starts, dtype="<u8").tobytes()
+        shard = Shard(
+            name=f"{name}.tokens",
+            tokens=tokens,
+            sha256=digest.hexdigest(),
+            documents=len(starts),
+            bytes=size,
+            offsets=f"{name}.offsets",
+            offsets_sha256=hashlib.sha256(offsets).hexdigest(),
+        )
+        storage.write_bytes(self.out / shard.offsets, offsets)
+        self.finished.append(_Finished(source=self.source, split=split, shard=shard))
+        storage.write_json(self.out / _FINISHED_FILE, self.finished)
+        return shard, row
+
+    def _kind(self) -> np.dtype[np.generic]:
+        return np.dtype(self.tokenizer.dtype).newbyteorder("<")
