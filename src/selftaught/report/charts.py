@@ -18,12 +18,12 @@ _SECONDARY = frozenset(("accuracy_full",))
 
 
 def size_figures(found: Sequence[Trend]) -> list[Figure]:
-    """Each task's score against the number of parameters (GPT-2 paper, figure 1)."""
+    """Each task's score against the number of parameters (GPT-2 paper, figure 1), if more than one size was measured."""
     return [
         _size_figure(trend)
         for trend in found
         if trend.task not in ("train", "heldout") or (trend.task, trend.metric) == ("heldout", "bits_per_byte")
-        if trend.metric not in _SECONDARY
+        if trend.metric not in _SECONDARY and len(trend.scores) > 1
     ]
 
 
@@ -71,7 +71,7 @@ def loss_figures(material: Material) -> list[Figure]:
 def _train_heldout(material: Material, metric: str) -> Figure | None:
     """Without error bars: those of the two texts come from different documents and would hide the distance of the lines."""
     found = {trend.task: trend for trend in trends(material.scores) if trend.metric == metric}
-    if not {"train", "heldout"} <= found.keys():
+    if not {"train", "heldout"} <= found.keys() or len(found["heldout"].scores) < 2:
         return None
     series = [
         Series(label=label, points=[_point(score) for score in found[task].scores])

@@ -17,6 +17,7 @@ _NARROWEST_RIGHT = 26
 _LETTER = 7.1
 """Mean width of a letter of a label, in the drawing's units."""
 _LINE_HEIGHT = 15
+_LONGEST_LABEL = 14
 _COLOURS = 4
 
 
@@ -179,7 +180,7 @@ def _style(figure: Figure, number: int) -> str:
 
 def _axes(figure: Figure, points: list[Point]) -> tuple[Axis, Axis]:
     longest = max(
-        [len(series.label) for series in figure.series] + [len(figure.level_label) * (figure.level is not None)]
+        [len(_cut(series.label)) for series in figure.series] + [len(figure.level_label) * (figure.level is not None)]
     )
     right = max(_NARROWEST_RIGHT, 10 + _LETTER * longest if longest else 0)
     x_low, x_high = _padded([point.x for point in points], log=figure.log_x, share=0.08 if figure.log_x else 0.0)
@@ -303,9 +304,13 @@ def _names(figure: Figure, x: Axis, y: Axis) -> list[str]:
     named.sort(key=lambda item: (item[0], item[1]))
     tops = _apart([top for top, _, _ in named], y.ends[0])
     return [
-        _text(f"label {_style(figure, number)}", x.place(one.points[-1].x) + 8, top + 4, one.label)
+        _text(f"label {_style(figure, number)}", x.place(one.points[-1].x) + 8, top + 4, _cut(one.label))
         for top, (_, number, one) in zip(tops, named, strict=True)
     ]
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 2] + ".."
 
 
 def _apart(tops: list[float], bottom: float) -> list[float]:

@@ -102,7 +102,7 @@ def _spark(trend: trends.Trend) -> str:
 
 def duration(seconds: float) -> str:
     """A time in words."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
