@@ -7,7 +7,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -40,8 +40,9 @@ _SCREEN = 120
 
 def rows_file(path: Path) -> Summary:
     """A JSON-lines file, compressed or not: how many rows, what they are, the first ones."""
-    head, number, whole = _rows(path)
-    facts = [Fact(name="rows", value=f"{number:,}" if whole else f"more than {number:,}"), _size(path)]
+    head, number, end = _rows(path)
+    counted = {"whole": f"{number:,}", "cut": f"{number:,}, the last one cut short", "more": f"more than {number:,}"}
+    facts = [Fact(name="rows", value=counted[end]), _size(path)]
     if not head:
         return Summary(path=str(path), kind="rows (none)", facts=tuple(facts))
     for kind, name, shown in _ROW_KINDS:
@@ -55,20 +56,23 @@ def rows_file(path: Path) -> Summary:
     return Summary(path=str(path), kind="rows", facts=tuple(facts), tables=(table,))
 
 
-def _rows(path: Path) -> tuple[list[Any], int, bool]:
-    """First rows, number of rows, and whether that is all of them."""
+def _rows(path: Path) -> tuple[list[Any], int, Literal["whole", "cut", "more"]]:
+    """First rows, number of rows, and whether that is all of them, or the last one is not whole, or more follow."""
     head: list[Any] = []
     number = taken = 0
+    whole = True
     with storage.reading(path) as stream:
         while taken < _COUNTED_BYTES and (line := stream.readline(_LONGEST_LINE)):
             taken += len(line)
+            whole = line.endswith(b"\n")
             if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
                 taken += _skip_line(stream)
-                line = b""
+                line, whole = b"", True
             number += 1
-            if len(head) < _SHOWN and line.strip():
+            if len(head) < _SHOWN and line.strip() and whole:
                 head.append(storage.decode_json(line, dict[str, Any], path))
-        return head, number, not stream.read(1)
+        more = bool(stream.read(1))
+    return head, number, "more" if more else "whole" if whole else "cut"
 
 
 def _skip_line(stream: Any) -> int:

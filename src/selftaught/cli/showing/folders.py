@@ -192,9 +192,10 @@ def _holds(*names: str) -> Callable[[Path], bool]:
 def _is_training(path: Path) -> bool:
     if any((step / _SHAPE).is_file() for step in path.glob("step-*")):
         return True
-    return (path / storage.RUN_FILE).is_file() and storage.read_json(
-        path / storage.RUN_FILE, storage.Record
-    ).verb == "train"
+    try:
+        return storage.read_json(path / storage.RUN_FILE, storage.Record).verb == "train"
+    except SelftaughtError:
+        return False
 
 
 _FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Summary]], ...] = (
