@@ -28,7 +28,11 @@ class Vocabulary:
 
 
 def from_merges(merges: list[tuple[bytes, bytes]]) -> Vocabulary:
-    """The vocabulary that GPT-2's layout gives to merges: 256 bytes, the merges in order, <|endoftext|> last."""
+    """The vocabulary that GPT-2's layout gives to merges: 256 bytes, the merges in order, <|endoftext|> last.
+
+    No two learned merges make the same token: what becomes a token was cut and merged alike wherever it stands, since a merge
+    across its border would have kept it from becoming one.
+    """
     tokens = [bytes([byte]) for byte in BYTES_IN_ORDER] + [left + right for left, right in merges]
     return Vocabulary(
         ids={token: number for number, token in enumerate(tokens)}, merges=tuple(merges), end_of_text=len(tokens)
