@@ -12,24 +12,7 @@ from selftaught.corpus.documents import Document
 from selftaught.tokenizer.learning import learn_tokenizer
 from selftaught.tokenizer.tokenizer import Tokenizer
 
-WORDS = ["the", "a", "cat", "dog", "house", "of", "and", "in", "tree", "river", "stone", "walks", "sees", "under", "green"]
-    "the",
-    "a",
-    "cat",
-    "dog",
-    "house",
-    "of",
-    "and",
-    "in",
-    "tree",
-    "river",
-    "stone",
-    "walks",
-    "sees",
-    "under",
-    "over",
-    "green",
-]
+WORDS = ("the", "a", "cat", "dog", "house", "of", "and", "in", "tree", "river", "stone", "walks", "sees", "under")
 
 
 def texts(count: int, seed: int) -> list[str]:
