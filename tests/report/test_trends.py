@@ -7,7 +7,6 @@ import pytest
 from selftaught.corpus.documents import FunnelRow
 from selftaught.report import charts, published, tables
 from selftaught.report.collecting import Material
-from selftaught.report.figures import Point
 from selftaught.report.records import LearningPoint, Piece, Score
 from selftaught.report.trends import Trend, answers, formatted, headline, trends
 from tests.report import fake_demo
@@ -112,6 +111,8 @@ def test_published_numbers_are_the_papers() -> None:
 def test_shades_grow_as_probability_falls_and_long_samples_are_cut() -> None:
     pieces = [Piece(text="word ", probability=p) for p in (1.0, 0.6, 0.3, 0.2, 0.05, 0.02, 0.005, 0.0001)]
     assert [one.shade for one in tables.shaded(pieces, 100)] == list(range(8))
+    broken = tables.shaded([Piece(text="\n", probability=1.0)] * 90, 1000)
+    assert len(broken) < 30
     cut = tables.shaded(pieces, 12)
     assert [one.text for one in cut] == ["word ", "word ", " ..."]
 
@@ -140,16 +141,26 @@ def test_funnel_orders_reasons_by_count_and_keeps_stages_together() -> None:
     assert tables.funnel([]) == []
 
 
-def test_long_curves_are_thinned_without_losing_their_ends() -> None:
+def test_training_curves_are_means_and_held_out_ones_as_measured() -> None:
     points = [
-        LearningPoint(step=n, tokens=n, loss=10 / n, rate=0.1, gradient_norm=1, tokens_per_second=1, seconds=n)
+        LearningPoint(
+            step=n,
+            tokens=100 * n,
+            loss=4.0 + (-1) ** n,
+            rate=0.1,
+            gradient_norm=1,
+            tokens_per_second=1,
+            seconds=n,
+            heldout_bits_per_byte=2.0 if n % 100 == 0 else None,
+        )
         for n in range(1, 5001)
     ]
-    figure = charts.loss_figures(Material(stages=[], curves={"a": points}))[0]
-    drawn = figure.series[0].points
-    assert len(drawn) == 150
-    assert (drawn[0], drawn[-1]) == (Point(x=1, y=10.0), Point(x=5000, y=10 / 5000))
+    training, heldout = charts.loss_figures(Material(stages=[], curves={"a": points}))
+    drawn = training.series[0].points
+    assert len(drawn) < 60
     assert [p.x for p in drawn] == sorted(p.x for p in drawn)
+    assert all(p.y == pytest.approx(4.0, abs=0.1) for p in drawn[-12:])
+    assert [p.x for p in heldout.series[0].points] == [100.0 * n for n in range(100, 5001, 100)]
 
 
 def test_learning_curves_go_from_the_smallest_model_to_the_largest() -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 from selftaught.report.collecting import Material
 from selftaught.report.figures import Figure, Point, Series
 from selftaught.report.records import LearningPoint, Overlap, Score
 from selftaught.report.trends import CHANCE, Trend, formatted, is_share, lower_is_better, metric_name, trends
 
-_MOST_POINTS = 150
-"""Of a learning curve; beyond it each point is the mean of its neighbours."""
+_POINTS_PER_DECADE = 12
+"""Of a curve of training loss."""
 _WIDE_RANGE = 4.0
 """A perplexity that changes by more than this factor is drawn on a logarithmic axis."""
 _SECONDARY = frozenset(("accuracy_full",))
@@ -94,10 +94,10 @@ def _train_heldout(material: Material, metric: str) -> Figure | None:
 
 def _learning(material: Material) -> list[Figure | None]:
     order = sorted(material.curves, key=lambda name: (_parameters(material, name), name))
-    training = {n: [Point(x=p.tokens, y=p.loss) for p in material.curves[n]] for n in order}
+    training = {n: _smoothed([Point(x=p.tokens, y=p.loss) for p in material.curves[n]]) for n in order}
     heldout = {n: [Point(x=p.tokens, y=y) for p in material.curves[n] if (y := _heldout(p))] for n in order}
     return [
-        _curves("Learning curves, training text", "loss in nats per token", training),
+        _curves("Learning curves, training text", "mean loss in nats per token", training),
         _curves("Learning curves, held-out text", "bits per byte", heldout),
     ]
 
@@ -116,7 +116,7 @@ def _parameters(material: Material, name: str) -> float:
 
 
 def _curves(title: str, unit: str, curves: dict[str, list[Point]]) -> Figure | None:
-    series = [Series(label=name, marks=False, points=_thinned(points)) for name, points in curves.items() if points]
+    series = [Series(label=name, marks=False, points=points) for name, points in curves.items() if points]
     if not series:
         return None
     return Figure(
@@ -129,14 +129,18 @@ def _curves(title: str, unit: str, curves: dict[str, list[Point]]) -> Figure | N
     )
 
 
-def _thinned(points: list[Point]) -> list[Point]:
-    """At most `_MOST_POINTS` points, evenly spread; the first and the last as they are, the others means."""
-    if len(points) <= _MOST_POINTS:
-        return points
-    bounds = [1 + (len(points) - 2) * n // (_MOST_POINTS - 2) for n in range(_MOST_POINTS - 1)]
-    groups = [points[start:end] for start, end in pairwise(bounds)]
-    means = [Point(x=sum(p.x for p in g) / len(g), y=sum(p.y for p in g) / len(g)) for g in groups if g]
-    return [points[0], *means, points[-1]]
+def _smoothed(points: list[Point]) -> list[Point]:
+    """Means of neighbours, as many to a point as there are in a twelfth of a decade of tokens.
+
+    On a logarithmic axis the noise of single rows would otherwise fill the right end of the drawing.
+    """
+    groups: dict[int, list[Point]] = {}
+    for point in points:
+        groups.setdefault(math.floor(_POINTS_PER_DECADE * math.log10(max(point.x, 1))), []).append(point)
+    return [
+        Point(x=math.exp(sum(math.log(max(p.x, 1)) for p in g) / len(g)), y=sum(p.y for p in g) / len(g))
+        for _, g in sorted(groups.items())
+    ]
 
 
 def overlap_figure(overlaps: Sequence[Overlap]) -> Figure | None:

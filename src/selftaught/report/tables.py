@@ -101,6 +101,8 @@ class Shaded:
 
 STEPS = (0.8, 0.5, 0.25, 0.1, 0.03, 0.01, 0.002)
 """A piece has as many shades as there are steps above its probability."""
+_LINE = 40
+"""Characters that a line break takes the place of, when the length of a sample is reckoned."""
 
 
 def shaded(pieces: Sequence[Piece], longest: int) -> list[Shaded]:
@@ -108,7 +110,7 @@ def shaded(pieces: Sequence[Piece], longest: int) -> list[Shaded]:
     kept: list[Shaded] = []
     length = 0
     for piece in pieces:
-        length += len(piece.text)
+        length += len(piece.text) + _LINE * piece.text.count("\n")
         if length > longest:
             return [*kept, Shaded(text=" ...", shade=0, title="the sample goes on")]
         shade = sum(piece.probability < step for step in STEPS)
