@@ -168,9 +168,9 @@ def test_a_finished_run_is_recognised_by_its_results(tmp_path: Path) -> None:
 
 
 def test_failed_and_interrupted_runs_say_so(tmp_path: Path) -> None:
-    with pytest.raises(InputError), storage.run(tmp_path / "r", verb="test", plan=Plan()):
-        raise InputError("no text")
-    assert storage.read_json(tmp_path / "r" / storage.RUN_FILE, storage.Record).exit_code == 3
+    with pytest.raises(OutputError), storage.run(tmp_path / "r", verb="test", plan=Plan()):
+        raise OutputError("disk full")
+    assert storage.read_json(tmp_path / "r" / storage.RUN_FILE, storage.Record).exit_code == 4
     with pytest.raises(KeyboardInterrupt), storage.run(tmp_path / "r", verb="test", plan=Plan()) as run:
         assert run.resumed
         raise KeyboardInterrupt
@@ -211,3 +211,29 @@ def test_kill_9_while_writing_leaves_nothing_and_the_folder_free(tmp_path: Path)
         assert run.resumed
         assert not run.path("result").exists()
         assert not list(folder.glob(f".*{storage.TEMPORARY}"))
+
+
+def test_an_input_left_out_or_added_is_another_run(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    with storage.run(tmp_path / "run", verb="v", plan=Plan(), inputs={"a": tmp_path / "a"}):
+        pass
+    with (
+        pytest.raises(MismatchError, match="input b added"),
+        storage.run(tmp_path / "run", verb="v", plan=Plan(), inputs={"a": tmp_path / "a", "b": tmp_path / "b"}),
+    ):
+        pass
+    with pytest.raises(MismatchError, match="input a left out"), storage.run(tmp_path / "run", verb="v", plan=Plan()):
+        pass
+
+
+def test_a_run_that_refused_its_input_may_be_begun_anew_with_another(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    with (
+        pytest.raises(InputError),
+        storage.run(tmp_path / "run", verb="v", plan=Plan(), inputs={"a": tmp_path / "a"}),
+    ):
+        raise InputError("empty")
+    with storage.run(tmp_path / "run", verb="v", plan=Plan(), inputs={"a": tmp_path / "b"}) as opened:
+        assert not opened.resumed

@@ -24,6 +24,8 @@ class SelftaughtError(Exception):
     """
 
     exit_code = 1
+    told = False
+    """Whether the user has already read what is wrong."""
 
     def __init__(self, message: str, *, expected: str = "", got: str = "", hint: str = "") -> None:
         self.message = message

@@ -37,6 +37,9 @@ RUN_FILE, PLAN_FILE, LOG_FILE, LOCK_FILE = "run.json", "plan.json", "log.jsonl",
 TEMPORARY = ".unfinished"
 """Suffix of files that are being written; `sweep` removes those that a killed process left behind."""
 
+_REFUSED = (errors.UsageError.exit_code, InputError.exit_code)
+"""A run that ended so made nothing of its input: its folder may be begun with other settings or another input."""
+
 T = TypeVar("T")
 
 
@@ -438,14 +441,10 @@ def _previous(
             got=f"one of `selftaught {old.verb}`",
             hint="Choose another --out.",
         )
+    if old.status == "failed" and old.exit_code in _REFUSED:
+        return None
     changed = [d for d in settings.difference(old.settings, document) if d.split(":", 1)[0] not in free]
-    changed += [
-        f"input {name}: {old.inputs[name].path} -> {new.path}"
-        if old.inputs[name].path != new.path
-        else f"input {name} changed"
-        for name, new in inputs.items()
-        if name in old.inputs and old.inputs[name].sha256 != new.sha256
-    ]
+    changed += [text for name in sorted({*old.inputs, *inputs}) if (text := _changed(name, old.inputs, inputs))]
     if changed:
         raise MismatchError(
             f"{folder} was begun with another plan",
@@ -453,6 +452,16 @@ def _previous(
             hint="Give the old values, or another --out.",
         )
     return old
+
+
+def _changed(name: str, old: Mapping[str, Input], new: Mapping[str, Input]) -> str:
+    """How an input differs from the one that a run was begun with, or ""."""
+    if name not in old or name not in new:
+        return f"input {name} {'added' if name in new else 'left out'}"
+    if old[name].sha256 == new[name].sha256:
+        return ""
+    moved = old[name].path != new[name].path
+    return f"input {name}: {old[name].path} -> {new[name].path}" if moved else f"input {name} changed"
 
 
 def _outputs_hold(folder: Path, old: Record) -> bool:

@@ -11,7 +11,8 @@ from selftaught import storage
 from selftaught.corpus import documents
 from selftaught.corpus.documents import Document, FunnelRow
 from selftaught.errors import InputError
-from selftaught.overlap.measuring import OverlapSettings, measure_overlap
+from selftaught.overlap.measuring import measure_overlap
+from selftaught.overlap.plan import OverlapSettings
 from selftaught.overlap.spans import longest_copies
 from selftaught.report.records import CopiedSpan, Sample
 from tests.reference.ngrams import ngrams

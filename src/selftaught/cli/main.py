@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.configure(json="--json" in words)
         importlib.import_module(f"selftaught.cli.{words[0]}").run(words[1:])
     except errors.SelftaughtError as problem:
-        console.error(problem)
+        if not problem.told:
+            console.error(problem)
         return problem.exit_code
     except KeyboardInterrupt:
         console.warn("stopped; the same command continues where this one ended")

@@ -9,7 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
-from selftaught.overlap.measuring import OverlapSettings
+from selftaught.overlap.plan import OverlapSettings
 from selftaught.report.records import COPIED_FILE, OVERLAP_FILE, CopiedSpan, Overlap
 
 

@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from selftaught import compute, console, errors
 from selftaught.cli.main import LEASH
 
+_EXPLAINED = range(errors.UsageError.exit_code, errors.MissingExtraError.exit_code + 1)
+"""Exit codes of verbs that have said in a line of their own what is wrong."""
+
 
 class StageError(errors.SelftaughtError):
     """A verb that a longer run started has failed; it has said why itself, and its exit code is passed on."""
@@ -22,6 +25,7 @@ class StageError(errors.SelftaughtError):
             f"`{written(words)}` ended with status {exit_code}", hint="Run the same command again to continue."
         )
         self.exit_code = exit_code
+        self.told = exit_code in _EXPLAINED
 
 
 def written(words: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
@@ -13,13 +14,17 @@ from selftaught import console, settings, storage
 from selftaught.cli import words
 from selftaught.errors import InputError, UsageError
 from selftaught.tokenizer.files import ENCODER_FILE, MERGES_FILE
+from selftaught.tokenizer.pieces import utf8
 from selftaught.tokenizer.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from selftaught.corpus.documents import Document
 
 WORDS = {
     "learn": "corpus -> tokenizer",
     "encode": "text from the arguments, a file or standard input -> ids",
     "decode": "ids -> text",
-    "show": "how the merges build a word",
+    "show": "how the merges build a word; bytes per token of a file or corpus",
 }
 _MEASURED_CHARACTERS = 2_000_000
 
@@ -65,12 +70,12 @@ class Decode(settings.Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Show(settings.Verb):
-    """Show how the merges build each word of a text, step by step."""
+    """Show how the merges build the words of a text, step by step; or what a file or corpus comes to in tokens."""
 
     tokenizer: Path
     """Folder with encoder.json and vocab.bpe (or vocab.json and merges.txt)."""
-    text: Positional[tuple[str, ...]]
-    """The words."""
+    what: Positional[tuple[str, ...]]
+    """A text; or a corpus folder, a .jsonl file of documents or a text file: bytes per token, ids that it never needs."""
 
 
 def run(argv: Sequence[str]) -> None:
@@ -81,10 +86,11 @@ def run(argv: Sequence[str]) -> None:
 
 def _learn(argv: Sequence[str]) -> None:
     from selftaught.corpus import documents
-    from selftaught.tokenizer.learning import learn_tokenizer
+    from selftaught.tokenizer.learning import learn_tokenizer, require_size
 
     resolved = settings.resolve(Learn, argv, prog="selftaught tokenizer learn")
     command = resolved.command
+    require_size(command.settings.vocabulary_size)
     with storage.run(
         command.out,
         verb="tokenizer learn",
@@ -107,7 +113,8 @@ def _learn(argv: Sequence[str]) -> None:
 def _report(tokenizer: Tokenizer, command: Learn) -> None:
     from selftaught.corpus import documents
 
-    rates = {split: _bytes_per_token(tokenizer, documents.read(command.corpus, split)) for split in documents.SPLITS}
+    splits = documents.SPLITS if command.corpus.is_dir() else documents.SPLITS[:1]
+    rates = {split: _bytes_per_token(tokenizer, documents.read(command.corpus, split)) for split in splits}
     if command.json:
         console.result(
             {
@@ -116,20 +123,19 @@ def _report(tokenizer: Tokenizer, command: Learn) -> None:
                 "fingerprint": tokenizer.fingerprint,
             }
         )
-    console.line(
-        f"{tokenizer.vocabulary_size} ids, "
-        + ", ".join(f"{rate:.2f} bytes per token ({name})" for name, rate in rates.items())
-    )
+    said = ", ".join(f"{rate:.2f} bytes per token ({name})" for name, rate in rates.items())
+    console.line(f"{tokenizer.vocabulary_size} ids, {said}")
+    if tokenizer.vocabulary_size < command.settings.vocabulary_size:
+        console.warn(f"no pair occurs twice any more, so there are fewer ids than {command.settings.vocabulary_size}")
 
 
-def _bytes_per_token(tokenizer: Tokenizer, rows: Iterator[object]) -> float:
+def _bytes_per_token(tokenizer: Tokenizer, rows: Iterator[Document]) -> float:
     """Measured on the first two million characters."""
     seen = tokens = size = 0
     for row in rows:
-        text: str = row.text  # type: ignore[attr-defined]
-        tokens += len(tokenizer.encode(text))
-        size += len(text.encode("utf-8", "replace"))
-        seen += len(text)
+        tokens += len(tokenizer.encode_array(row.text))
+        size += len(utf8(row.text))
+        seen += len(row.text)
         if seen > _MEASURED_CHARACTERS:
             break
     return size / max(tokens, 1)
@@ -156,10 +162,14 @@ def _decode(argv: Sequence[str]) -> None:
 
 
 def _standard_input() -> str:
+    return _text(sys.stdin.buffer.read(), "standard input")
+
+
+def _text(data: bytes, name: str) -> str:
     try:
-        return sys.stdin.buffer.read().decode("utf-8")
+        return data.decode()
     except UnicodeDecodeError as problem:
-        raise InputError("standard input is not UTF-8", got=str(problem)) from problem
+        raise InputError(f"{name} is not text", expected="UTF-8", got=str(problem)) from problem
 
 
 def _numbers(text: str) -> list[int]:
@@ -172,18 +182,46 @@ def _numbers(text: str) -> list[int]:
 def _show(argv: Sequence[str]) -> None:
     command = settings.resolve(Show, argv, prog="selftaught tokenizer show").command
     tokenizer = Tokenizer.load(command.tokenizer)
-    steps = {word: tokenizer.merge_steps(word) for word in command.text}
-    if command.json:
-        console.result(
-            {
-                word: [[token.decode("utf-8", "replace") for token in step] for step in all_]
-                for word, all_ in steps.items()
-            }
-        )
+    path = Path(command.what[0]) if len(command.what) == 1 else None
+    if path is not None and path.exists():
+        _show_usage(tokenizer, path, as_json=command.json)
+    else:
+        _show_steps(tokenizer, " ".join(command.what), as_json=command.json)
+
+
+def _show_usage(tokenizer: Tokenizer, path: Path, *, as_json: bool) -> None:
+    from selftaught.tokenizer.measuring import measure
+
+    found = measure(tokenizer, _texts(path))
+    if as_json:
+        console.result(settings.as_document(found))
         return
-    for word, all_ in steps.items():
-        for step in all_:
-            console.line(" | ".join(token.decode("utf-8", "backslashreplace") for token in step))
-        console.line(
-            f"{word!r}: {len(all_[-1])} tokens, {sum(map(len, all_[-1])) / max(1, len(all_[-1])):.2f} bytes per token"
-        )
+    rows = [(usage.kind, usage.bytes, usage.tokens, usage.bytes_per_token) for usage in (*found.kinds, found.total)]
+    console.table(["pieces", "bytes", "tokens", "bytes per token"], rows)
+    share = 100 * len(found.unused) / tokenizer.vocabulary_size
+    console.line(f"{len(found.unused):,} of {tokenizer.vocabulary_size:,} ids are never used ({share:.1f} %)")
+
+
+def _texts(path: Path) -> Iterator[str]:
+    from selftaught.corpus import documents
+
+    if path.is_dir() or ".jsonl" in path.suffixes:
+        return (row.text for row in documents.read(path))
+    return iter([_text(storage.read_bytes(path), str(path))])
+
+
+def _show_steps(tokenizer: Tokenizer, text: str, *, as_json: bool) -> None:
+    pieces = tokenizer.merge_steps(text)
+    if as_json:
+        console.result([[[_spelled(token) for token in step] for step in steps] for steps in pieces])
+        return
+    for steps in pieces:
+        for step in steps:
+            console.line("  " + " | ".join(_spelled(token) for token in step))
+        size, ids = sum(map(len, steps[-1])), [tokenizer.vocabulary.ids[token] for token in steps[-1]]
+        console.line(f"{size} bytes, {len(ids)} tokens: {' '.join(map(str, ids))}")
+
+
+def _spelled(token: bytes) -> str:
+    """A token for the screen: blanks as in vocabulary files, bytes that are no whole character in hexadecimal."""
+    return token.decode("utf-8", "backslashreplace").replace(" ", "Ġ").replace("\n", "\\n").replace("\t", "\\t")

@@ -209,13 +209,18 @@ def fetch(
     with console.progress("fetching", len(links), unit="pages") as bar:
         for number, batch in enumerate(batches):
             outcomes = (out / f"{number:05}").with_suffix(OUTCOMES)
-            if not outcomes.is_file():
+            if not _is_done(outcomes, batch):
                 asyncio.run(_fetch_batch(batch, out / f"{number:05}", rules, places or {}, bar))
             else:
                 bar.advance(len(batch))
             for outcome in read_rows(outcomes, Outcome):
                 _count(outcome, funnel)
     return [out / f"{number:05}.warc.gz" for number in range(len(batches))]
+
+
+def _is_done(outcomes: Path, batch: Sequence[Link]) -> bool:
+    """Whether this very batch was fetched before."""
+    return outcomes.is_file() and [one.url for one in read_rows(outcomes, Outcome)] == [link.url for link in batch]
 
 
 def _count(outcome: Outcome, funnel: Funnel) -> None:

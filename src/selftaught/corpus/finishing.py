@@ -6,14 +6,17 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from selftaught import console, storage
 from selftaught.corpus import documents
 from selftaught.corpus.cleaning import CleaningSettings, reason_to_drop
-from selftaught.corpus.deduplication import Deduplicator
 from selftaught.corpus.documents import Document, Funnel
 from selftaught.corpus.splitting import side
 from selftaught.errors import InputError
+
+if TYPE_CHECKING:
+    from selftaught.corpus.deduplication import Deduplicator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,8 @@ def finish(rows: Iterable[Document], out: Path, funnel: Funnel, rules: Finishing
 
     `rows` come best first: of duplicates the first stays. Raises InputError if a side of the split stays empty.
     """
+    from selftaught.corpus.deduplication import Deduplicator
+
     seen = Deduplicator(rules.near_duplicate)
     with ExitStack() as stack, console.progress("cleaning", unit="documents") as bar:
         adders = {

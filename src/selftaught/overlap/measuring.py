@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,10 @@ from selftaught import console, storage
 from selftaught.corpus import documents, local
 from selftaught.corpus.documents import Funnel
 from selftaught.corpus.ngrams import ngram_hashes
-from selftaught.errors import UsageError
 from selftaught.overlap.bloom import Bloom
+from selftaught.overlap.plan import OverlapSettings
 from selftaught.overlap.spans import longest_copies
 from selftaught.report.records import COPIED_FILE, OVERLAP_FILE, SAMPLES_FILE, CopiedSpan, Overlap, Sample
-
-
-@dataclass(frozen=True, kw_only=True)
-class OverlapSettings:
-    """What counts as overlap."""
-
-    words: int = 8
-    """Words of an n-gram (GPT-2 paper, section 4: 8)."""
-    exact: bool = False
-    """Look every hit up in the text again, so that there are no false positives."""
-
-    def __post_init__(self) -> None:
-        """Refuse n-grams of no words."""
-        if self.words < 1:
-            raise UsageError("--words is too small", expected="at least 1", got=str(self.words))
-
 
 Named = tuple[str, list[str]]
 """A name and texts."""
