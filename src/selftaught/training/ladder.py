@@ -37,6 +37,8 @@ SMALLEST_SHARE = 0.3
 """Steps get at least this share of the minutes, however few these are."""
 MEASUREMENTS = 10
 """Held-out measurements in a run."""
+MEASURED_SHARE = 0.25
+"""Held-out tokens of one, at most, as a share of the tokens trained on since the one before."""
 PEAK_RATE, RATE_CHANNELS = 0.01, 256
 """Highest learning rate at 256 channels; at others in inverse proportion to the root of the channels (docs/train.md)."""
 WARMUP_SHARE = 0.05
@@ -95,10 +97,11 @@ def _flops(plan: TrainingPlan, vocabulary: int) -> int:
 
 
 def _steps(seconds: float, plan: TrainingPlan, seconds_per_token: float) -> int:
-    """Steps that fit, held-out measurements counted: those cost a third of training on as many tokens."""
-    measured = (MEASUREMENTS + 2) * _of_length(plan, 10**9).evaluate_tokens / 3
-    by_length = round((seconds / seconds_per_token - measured) / plan.step_tokens)
-    return max(by_length, round(seconds / seconds_per_token / plan.step_tokens * SMALLEST_SHARE), 1)
+    """Steps that fit beside the held-out measurements, whose tokens cost a third of those trained on."""
+    there = seconds / seconds_per_token
+    measured = (MEASUREMENTS + 2) / 3 * plan.evaluate_tokens
+    share = (MEASUREMENTS + 2) / 3 * MEASURED_SHARE / MEASUREMENTS
+    return max(1, round(max(there - measured, there / (1 + share)) / plan.step_tokens))
 
 
 def _of_length(plan: TrainingPlan, steps: int) -> TrainingPlan:
@@ -108,7 +111,7 @@ def _of_length(plan: TrainingPlan, steps: int) -> TrainingPlan:
         steps=steps,
         warmup_steps=max(1, round(steps * WARMUP_SHARE)),
         evaluate_every=every,
-        evaluate_tokens=min(plan.evaluate_tokens, every * plan.step_tokens),
+        evaluate_tokens=min(plan.evaluate_tokens, max(plan.context, int(every * plan.step_tokens * MEASURED_SHARE))),
     )
 
 

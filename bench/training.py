@@ -1,0 +1,268 @@
+"""Training step: ours beside a plain nanoGPT-style loop and transformers' GPT2LMHeadModel, on the same weights and batches.
+
+    python bench/training.py [--quick] [--json FILE]
+
+Tokens per second of processor time, all threads added, of whole steps: forward, backward, clipping and AdamW, in the format
+that our step would choose on this machine for all contenders. Before anything is timed, the losses of all are compared in
+float32. The plain loop is also timed compiled, but for --quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from selftaught import compute
+from selftaught.model.initial import initialise
+from selftaught.model.transformer import Transformer, loss_sum
+from selftaught.training.optimizer import Optimizer
+from selftaught.training.plan import TrainingPlan
+from selftaught.training.step import train_step
+from side_by_side import SideBySide
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""ids_BT and targets_BT -> mean loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A shape and a batch."""
+
+    name: str
+    plan: TrainingPlan
+    vocabulary: int
+    slow: bool = False
+
+
+def _case(name: str, *, vocabulary: int, slow: bool = False, **shape: Any) -> Case:
+    plan = TrainingPlan(**shape, micro_batch_size=shape["batch_size"], optimizer="adamw")
+    return Case(name=name, plan=plan, vocabulary=vocabulary, slow=slow)
+
+
+CASES = (
+    _case("4 x 192, context 256, 4,096 ids, batch 8", layers=4, heads=6, channels=192, batch_size=8, vocabulary=4096),
+    _case("4 x 256, context 256, 8,192 ids, batch 16", layers=4, heads=4, channels=256, batch_size=16, vocabulary=8192),
+    _case(
+        "6 x 384, context 256, 65 ids, batch 16",
+        layers=6,
+        heads=6,
+        channels=384,
+        batch_size=16,
+        vocabulary=65,
+        slow=True,
+    ),
+    _case(
+        "GPT-2 small, context 1,024, 50,257 ids, batch 1",
+        layers=12,
+        heads=12,
+        channels=768,
+        context=1024,
+        batch_size=1,
+        vocabulary=50257,
+        slow=True,
+    ),
+)
+
+
+class PlainBlock(nn.Module):
+    """A block of the plain loop: torch's modules, scaled dot-product attention."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.ln_1, self.ln_2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.c_attn, self.c_proj = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+        self.c_fc, self.mlp_proj = nn.Linear(channels, 4 * channels), nn.Linear(4 * channels, channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Residual attention, residual feed-forward."""
+        batch, time, channels = x.shape
+        q, k, v = (
+            part.view(batch, time, self.heads, channels // self.heads).transpose(1, 2)
+            for part in self.c_attn(self.ln_1(x)).split(channels, dim=2)
+        )
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.c_proj(y.transpose(1, 2).contiguous().view(batch, time, channels))
+        return x + self.mlp_proj(functional.gelu(self.c_fc(self.ln_2(x)), approximate="tanh"))  # type: ignore[no-any-return]
+
+
+class Plain(nn.Module):
+    """GPT-2 as short loops write it: all logits at once, cross-entropy over them."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        plan = case.plan
+        self.wte = nn.Embedding(case.vocabulary, plan.channels)
+        self.wpe = nn.Embedding(plan.context, plan.channels)
+        self.h = nn.ModuleList(PlainBlock(plan.channels, plan.heads) for _ in range(plan.layers))
+        self.ln_f = nn.LayerNorm(plan.channels)
+
+    def forward(self, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean loss."""
+        x = self.wte(ids) + self.wpe(torch.arange(ids.shape[1], device=ids.device))
+        for block in self.h:
+            x = block(x)
+        logits = functional.linear(self.ln_f(x), self.wte.weight)
+        return functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
+
+
+PLAIN_NAMES = {
+    "tokens": "wte",
+    "positions": "wpe",
+    "blocks": "h",
+    "norm": "ln_f",
+    "attention_norm": "ln_1",
+    "feed_norm": "ln_2",
+    "attention.query_key_value": "c_attn",
+    "attention.output": "c_proj",
+    "feed.inner": "c_fc",
+    "feed.outer": "mlp_proj",
+}
+HUGGING_FACE_NAMES = {
+    "attention.query_key_value": "attn.c_attn",
+    "attention.output": "attn.c_proj",
+    "feed.inner": "mlp.c_fc",
+    "feed.outer": "mlp.c_proj",
+}
+
+
+def _renamed(model: Transformer, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    """Our weights under a peer's names."""
+    found = {}
+    for name, weight in model.state_dict().items():
+        parts, _, last = name.rpartition(".")
+        head, index, rest = "", "", parts
+        if parts.startswith("blocks."):
+            head, index, rest = parts.split(".", 2)
+        path = [names.get(head, head), index, names.get(rest, rest), last]
+        found[".".join(part for part in path if part)] = weight.clone()
+    return found
+
+
+def _plain(case: Case, ours: Transformer) -> Plain:
+    model = Plain(case)
+    model.load_state_dict(_renamed(ours, PLAIN_NAMES))
+    return model
+
+
+def _hugging_face(transformers: ModuleType, case: Case, ours: Transformer) -> nn.Module:
+    plan = case.plan
+    config = transformers.GPT2Config(
+        vocab_size=case.vocabulary,
+        bos_token_id=None,
+        eos_token_id=None,
+        n_positions=plan.context,
+        n_embd=plan.channels,
+        n_layer=plan.layers,
+        n_head=plan.heads,
+        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0),
+    )
+    model: nn.Module = transformers.GPT2LMHeadModel(config)
+    matrices = {"c_attn.weight", "c_proj.weight", "c_fc.weight"}
+    weights = {
+        # Its matrices stand the other way round.
+        f"transformer.{name}": weight.T if ".".join(name.split(".")[-2:]) in matrices else weight
+        for name, weight in _renamed(ours, PLAIN_NAMES | HUGGING_FACE_NAMES).items()
+    }
+    model.load_state_dict(weights | {"lm_head.weight": weights["transformer.wte.weight"]})
+    return model.train()
+
+
+def _steps(
+    model: nn.Module, loss: Loss, batch: Batch, machine: compute.Machine, plan: TrainingPlan
+) -> Callable[[], float]:
+    """A peer's training step, as such loops write it."""
+    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
+    others = [weight for weight in model.parameters() if weight.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": plan.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    on_gpu = machine.device != "cpu"
+    optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(plan.beta1, plan.beta2), fused=on_gpu)
+
+    def step() -> float:
+        with torch.autocast("cuda" if on_gpu else "cpu", machine.dtype, enabled=machine.precision == "bfloat16"):
+            value = loss(*batch)
+        value.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return float(value.detach())
+
+    return step
+
+
+def _our_steps(model: Transformer, batch: Batch, machine: compute.Machine, plan: TrainingPlan) -> Callable[[], float]:
+    optimizer = Optimizer(model, plan, machine.dtype)
+
+    def step() -> float:
+        return train_step(
+            model, optimizer, [batch], tokens=plan.step_tokens, rate=1e-4, clip=plan.clip, machine=machine
+        ).loss
+
+    return step
+
+
+def _compare(bench: SideBySide, case: Case, transformers: ModuleType | None) -> None:
+    machine = compute.machine()
+    ours = Transformer(case.plan.shape(case.vocabulary))
+    initialise(ours, compute.generator("bench"))
+    ids = torch.randint(
+        case.vocabulary, (case.plan.batch_size, case.plan.context + 1), generator=compute.generator("ids")
+    )
+    batch = ids[:, :-1].contiguous().to(machine.device), ids[:, 1:].contiguous().to(machine.device)
+    models: dict[str, nn.Module] = {"plain loop": _plain(case, ours)}
+    if transformers:
+        models["transformers"] = _hugging_face(transformers, case, ours)
+    for model in (ours, *models.values()):
+        model.to(machine.device).train()
+    losses: dict[str, Loss] = {
+        name: (lambda ids, targets, model=model: _hugging_face_loss(model, ids, targets))  # type: ignore[misc]  # binds it
+        if name == "transformers"
+        else model
+        for name, model in models.items()
+    }
+    _require_same_loss(ours, losses, batch)
+    if not bench.quick:
+        models["plain loop, compiled"] = _plain(case, ours).to(machine.device)
+        losses["plain loop, compiled"] = torch.compile(models["plain loop, compiled"])
+    bench.compare(
+        f"{case.name}, {machine.precision}",
+        _our_steps(ours, batch, machine, case.plan),
+        {name: _steps(model, losses[name], batch, machine, case.plan) for name, model in models.items()},
+        amount=case.plan.step_tokens,
+        unit="tokens/CPU-s" if machine.device == "cpu" else "tokens/s",
+        clock="cpu" if machine.device == "cpu" else "wall",
+    )
+
+
+def _hugging_face_loss(model: Any, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    logits = model(ids, use_cache=False).logits
+    return functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
+
+
+def _require_same_loss(ours: Transformer, peers: Mapping[str, Loss], batch: Batch) -> None:
+    with torch.no_grad():
+        own = float(loss_sum(ours, *batch)) / batch[1].numel()
+        for name, loss in peers.items():
+            if abs(float(loss(*batch)) - own) > 1e-4:
+                raise SystemExit(f"{name} and ours disagree on the loss: {float(loss(*batch))} and {own}")
+
+
+def main() -> None:
+    """Compare and show."""
+    bench = SideBySide("training")
+    transformers = bench.peer("transformers")
+    for case in CASES:
+        if not (case.slow and bench.quick):
+            _compare(bench, case, transformers)
+    bench.finish()
+
+
+if __name__ == "__main__":
+    main()
