@@ -137,7 +137,7 @@ def test_half_characters_decode_to_replacement_characters(small: Tokenizer) -> N
     assert small.decode([small.vocabulary.ids[b"\xf0"]]) == "\ufffd"
 
 
-@pytest.mark.parametrize("text", ["a" * 1_000_000, "ab" * 300_000, " " * 1_000_000 + "end", "漢" * 300_000])
+@pytest.mark.parametrize("text", ["a" * 1_000_000, "ab" * 300_000, " " * 1_000_000 + "end", "漢" * 100_000])
 @pytest.mark.usefixtures("path")
 def test_a_megabyte_without_a_border_is_not_quadratic(small: Tokenizer, text: str) -> None:
     assert small.decode(small.encode_array(text)) == text
@@ -172,10 +172,14 @@ def test_fingerprints_tell_tokenizers_apart(small: Tokenizer, tmp_path: Path) ->
 
 
 def test_merge_steps_lead_from_bytes_to_tokens(small: Tokenizer) -> None:
-    steps = small.merge_steps(" the")
-    assert steps[0] == [b" ", b"t", b"h", b"e"]
-    assert [len(step) for step in steps] == list(range(4, 0, -1))
-    assert steps[-1] == as_bytes(small, small.encode(" the"))
+    text = "so the cat's 漢"
+    pieces_of = small.merge_steps(text)
+    for steps in pieces_of:
+        assert [len(step) for step in steps] == list(range(len(steps[0]), len(steps[-1]) - 1, -1))
+        assert {b"".join(step) for step in steps} == {b"".join(steps[0])}
+        assert all(len(token) == 1 for token in steps[0])
+    assert [token for steps in pieces_of for token in steps[-1]] == as_bytes(small, small.encode(text))
+    assert small.merge_steps("") == []
 
 
 @pytest.mark.parametrize("text", HARD.values(), ids=HARD.keys())
@@ -203,7 +207,7 @@ def test_random_texts_equal_tiktoken(gpt2: Tokenizer) -> None:
 def test_real_documents_equal_tiktoken(gpt2: Tokenizer, shared_data: Path) -> None:
     theirs = _tiktoken(gpt2)
     for file in sorted((shared_data / "text").glob("*-000.jsonl")):
-        sample = file.read_bytes()[:200_000].decode("utf-8", "replace")
+        sample = file.read_bytes()[:60_000].decode("utf-8", "replace")
         expected = theirs.encode_ordinary(sample)
         assert gpt2.encode(sample) == expected, file.name
         assert gpt2._compiled.encode(sample.encode()).tolist() == expected, file.name

@@ -85,11 +85,11 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _learn(argv: Sequence[str]) -> None:
+    resolved = settings.resolve(Learn, argv, prog="selftaught tokenizer learn")
+    command = resolved.command
     from selftaught.corpus import documents
     from selftaught.tokenizer.learning import learn_tokenizer, require_size
 
-    resolved = settings.resolve(Learn, argv, prog="selftaught tokenizer learn")
-    command = resolved.command
     require_size(command.settings.vocabulary_size)
     with storage.run(
         command.out,

@@ -26,16 +26,22 @@ def learn_tokenizer(texts: Iterable[str], *, vocabulary_size: int = 4096) -> Tok
 
     Raises UsageError for a size below 257, InputError if there is no text.
     """
+    require_size(vocabulary_size)
+    counts = count_pieces(texts)
+    if not len(counts.counts):
+        raise InputError("there is no text to learn a tokenizer from")
+    return Tokenizer(files.from_merges(learn_merges(counts, vocabulary_size - SMALLEST_VOCABULARY)))
+
+
+def require_size(vocabulary_size: int) -> None:
+    """Raise UsageError for a vocabulary that cannot hold every byte and <|endoftext|>."""
     if vocabulary_size < SMALLEST_VOCABULARY:
         raise UsageError(
             "the vocabulary is too small",
             expected=f"at least {SMALLEST_VOCABULARY}: every byte and <|endoftext|>",
             got=str(vocabulary_size),
+            hint="Type: --vocabulary-size 4096",
         )
-    counts = count_pieces(texts)
-    if not len(counts.counts):
-        raise InputError("there is no text to learn a tokenizer from")
-    return Tokenizer(files.from_merges(learn_merges(counts, vocabulary_size - SMALLEST_VOCABULARY)))
 
 
 def learn_merges(counts: PieceCounts, wanted: int) -> list[tuple[bytes, bytes]]:

@@ -19,15 +19,18 @@ def merged(ids: list[int], pairs: Pairs) -> list[int]:
     return _with_heap(ids, pairs) if len(ids) > _LONG else _by_scanning(ids, pairs)
 
 
+def merged_once(ids: list[int], pairs: Pairs) -> list[int]:
+    """Apply the merge that comes first; the same ids if there is none."""
+    found = [(pairs[pair][0], place) for place, pair in enumerate(pairwise(ids)) if pair in pairs]
+    if not found:
+        return ids
+    _, place = min(found)
+    return [*ids[:place], pairs[ids[place], ids[place + 1]][1], *ids[place + 2 :]]
+
+
 def _by_scanning(ids: list[int], pairs: Pairs) -> list[int]:
-    while len(ids) > 1:
-        best, place = min(
-            ((pairs[pair][0], place) for place, pair in enumerate(pairwise(ids)) if pair in pairs),
-            default=(-1, -1),
-        )
-        if best < 0:
-            break
-        ids = [*ids[:place], pairs[ids[place], ids[place + 1]][1], *ids[place + 2 :]]
+    while (after := merged_once(ids, pairs)) is not ids:
+        ids = after
     return ids
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -167,21 +167,14 @@ class Tokenizer:
         """The text that ids stand for; bytes that are not UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
-    def merge_steps(self, word: str) -> list[list[bytes]]:
-        """How merges build the tokens of a word, one step after another; the first entry is its bytes."""
-        ids = [self._byte_ids[byte] for byte in pieces.well_formed(word).encode()]
-        steps = [[self._tokens[number] for number in ids]]
-        while True:
-            after = _one_merge(ids, self._pairs)
-            if after == ids:
-                return steps
+    def merge_steps(self, text: str) -> list[list[list[bytes]]]:
+        """How merges build the tokens of each piece of a text, one step after another; the first step is the piece's bytes."""
+        return [self._steps(piece) for piece in pieces.pieces(pieces.well_formed(text))]
+
+    def _steps(self, piece: str) -> list[list[bytes]]:
+        ids = [self._byte_ids[byte] for byte in piece.encode()]
+        steps = [ids]
+        while (after := merging.merged_once(ids, self._pairs)) != ids:
+            steps.append(after)
             ids = after
-            steps.append([self._tokens[number] for number in ids])
-
-
-def _one_merge(ids: Sequence[int], pairs: merging.Pairs) -> list[int]:
-    found = [(pairs[pair][0], place) for place, pair in enumerate(pairwise(ids)) if pair in pairs]
-    if not found:
-        return list(ids)
-    _, place = min(found)
-    return [*ids[:place], pairs[ids[place], ids[place + 1]][1], *ids[place + 2 :]]
+        return [[self._tokens[number] for number in step] for step in steps]
