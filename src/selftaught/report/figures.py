@@ -19,6 +19,8 @@ _LETTER = 7.1
 _LINE_HEIGHT = 15
 _LONGEST_LABEL = 14
 _COLOURS = 4
+_SMALLEST_RANGE = 1e-9
+"""Values that differ by less are drawn as equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,7 @@ class Axis:
 
 def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers between low and high, about so many."""
-    if high <= low:
+    if high - low < _SMALLEST_RANGE:
         return [low]
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
@@ -207,7 +209,7 @@ def _y_range(figure: Figure, points: list[Point]) -> tuple[float, float]:
 
 def _padded(values: list[float], *, log: bool, share: float) -> tuple[float, float]:
     low, high = min(values), max(values)
-    if low == high:
+    if high - low < _SMALLEST_RANGE:
         return (low / 2, high * 2) if log else (low - (abs(low) * 0.05 or 0.05), high + (abs(high) * 0.05 or 0.05))
     if log:
         factor = (high / low) ** share
