@@ -237,3 +237,18 @@ def test_a_run_that_refused_its_input_may_be_begun_anew_with_another(tmp_path: P
         raise InputError("empty")
     with storage.run(tmp_path / "run", verb="v", plan=Plan(), inputs={"a": tmp_path / "b"}) as opened:
         assert not opened.resumed
+
+
+def test_a_zst_file_that_is_cut_short_is_an_error_wherever_it_is_cut(tmp_path: Path) -> None:
+    rows = [{"number": number, "text": "text " * (number % 50)} for number in range(3000)]
+    storage.write_jsonl(tmp_path / "rows.jsonl.zst", rows)
+    whole = (tmp_path / "rows.jsonl.zst").read_bytes()
+    with storage.reading(tmp_path / "rows.jsonl.zst") as stream:
+        assert sum(1 for _ in stream) == 3000
+    for size in (1, 5, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.jsonl.zst").write_bytes(whole[:size])
+        with pytest.raises(InputError, match="cut short"), storage.reading(tmp_path / "cut.jsonl.zst") as stream:
+            list(stream)
+    (tmp_path / "two.jsonl.zst").write_bytes(whole + whole)
+    with storage.reading(tmp_path / "two.jsonl.zst") as stream:
+        assert sum(1 for _ in stream) == 6000

@@ -168,6 +168,39 @@ def reading(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path} is cut short or not {path.suffix}", got=str(problem)) from problem
 
 
+class _Zstandard(io.RawIOBase):
+    """Frames of a .zst file one after another; EOFError if the last is cut short, which zstandard's own reader lets pass."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        import zstandard
+
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=2**31)
+        self._raw, self._frame, self._input, self._ready = raw, self._decompressor.decompressobj(), b"", b""
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            data = self._input or self._raw.read(1 << 15)
+            if not data:
+                if self._begun:
+                    raise EOFError("the last frame is not complete")
+                return 0
+            self._ready, self._begun = self._frame.decompress(data), True
+            self._input = b""
+            if self._frame.eof:
+                self._input, self._frame, self._begun = (
+                    self._frame.unused_data,
+                    self._decompressor.decompressobj(),
+                    False,
+                )
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+
 def _damage(path: Path) -> tuple[type[Exception], ...]:
     """What a decompressor raises for a damaged file."""
     if path.suffix != ".zst":
@@ -185,10 +218,7 @@ def _decompressed(raw: IO[bytes], path: Path) -> IO[bytes]:
     if path.suffix == ".xz":
         return lzma.LZMAFile(raw, "rb")
     if path.suffix == ".zst":
-        import zstandard
-
-        decompressor = zstandard.ZstdDecompressor(max_window_size=2**31)
-        return io.BufferedReader(decompressor.stream_reader(raw, read_across_frames=True), 1 << 20)
+        return io.BufferedReader(_Zstandard(raw), 1 << 20)
     return raw
 
 
