@@ -54,7 +54,7 @@ class SideBySide:
         self.quick: bool = given.quick
         self.records: list[Record] = []
         self._json: Path | None = given.json
-        self._repeats = 3 if self.quick else 7
+        self.repeats = 3 if self.quick else 5
 
     def peer(self, module: str) -> ModuleType | None:
         """Import a peer; where it is not installed say so and return None."""
@@ -85,7 +85,7 @@ class SideBySide:
         if warm:
             for work in named.values():
                 work()
-        seconds = _in_turns(named, CLOCKS[clock], repeats or self._repeats)
+        seconds = _in_turns(named, CLOCKS[clock], repeats or self.repeats)
         rates = {name: amount / taken if amount else taken for name, taken in seconds.items()}
         for name in peers:
             self.note(case, rates[""], rates[name], name, unit=unit, larger_is_better=bool(amount))

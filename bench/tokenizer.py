@@ -52,7 +52,7 @@ class Peer:
 def main() -> None:
     """Compare and show."""
     bench = SideBySide("tokenizer")
-    texts = list(_within(_documents(), 4_000_000 if bench.quick else 24_000_000))
+    texts = list(_within(_documents(), 3_000_000 if bench.quick else 12_000_000))
     tokenizer = _tokenizer(texts)
     tiktoken, tokenizers = bench.peer("tiktoken"), bench.peer("tokenizers")
     peers = [_tiktoken(tiktoken, tokenizer)] if tiktoken else []
@@ -139,7 +139,7 @@ def _encode(bench: SideBySide, tokenizer: Tokenizer, peers: Sequence[Peer], text
     """Documents never seen before, the same ones again, all of them as arrays, and short strings as a chat sends them."""
     encoders = {"": tokenizer.encode, **{peer.name: peer.encode for peer in peers}}
     lines = [line for text in texts[:400] for line in text.split("\n") if line][:20_000]
-    repeats = 3 if bench.quick else 7
+    repeats = bench.repeats
     streams = {name: _stream(encode, texts, repeats) for name, encode in encoders.items()}
     share = _megabytes(texts) / repeats
     bench.compare(
@@ -188,7 +188,7 @@ def _learn(bench: SideBySide, tokenizers: ModuleType, texts: list[str]) -> None:
             f"learn {size:,} ids from {_megabytes(texts):.0f} MB",
             partial(learn_tokenizer, texts, vocabulary_size=size),
             {"tokenizers": partial(_trained, tokenizers, texts, size)},
-            repeats=1 if bench.quick else 3,
+            repeats=1 if bench.quick else 2,
         )
 
 
