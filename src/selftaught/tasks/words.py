@@ -14,9 +14,15 @@ yours yourself yourselves
 """
 STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 """English function words of three letters and more: frequent enough to be guessed from grammar alone."""
-_SENTENCE = re.compile(r"[^.!?]*[^.!?\s][^.!?]*[.!?]+[\"')\]]*(?=\s|$)")
+_END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)")
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences: stretches that end in . ! or ? before a blank, with white space squeezed."""
-    return [" ".join(found.split()) for found in _SENTENCE.findall(text)]
+    """Sentences: stretches that end in . ! or ? before a blank, white space squeezed; the unfinished rest is left out."""
+    found, start = [], 0
+    for end in _END.finditer(text):
+        sentence = " ".join(text[start : end.end()].split())
+        start = end.end()
+        if any(map(str.isalnum, sentence)):
+            found.append(sentence)
+    return found
