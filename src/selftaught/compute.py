@@ -5,6 +5,7 @@ Importing this module does not import torch; only the functions that need it do.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib.metadata
 import multiprocessing
@@ -23,6 +24,8 @@ from selftaught.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""From malloc.h."""
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 
@@ -65,6 +68,18 @@ def share_processors() -> None:
     this they lose a tenth. A setting of the user's own is respected.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep large blocks that were freed, for the next step, instead of handing each back to the system.
+
+    Else every training step is given fresh pages for all that it computes, which takes a sixth of its time on two cores.
+    The peak is the same. Only glibc knows how; elsewhere nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def follow_parent() -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from selftaught.errors import UsageError
+from selftaught.model.attention import causal_attention
 from selftaught.model.cache import Cache
 from selftaught.model.shape import ModelShape
 
@@ -39,14 +40,14 @@ class Attention(nn.Module):
         if cache is not None:
             key, value = cache.extend(layer, key, value)
             query = query.to(key.dtype)
-        mixed_BHTK = functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=mask is None and new > 1,
-        )
+        dropout = self.dropout if self.training else 0.0
+        plain = cache is None and mask is None and not dropout and torch.is_grad_enabled()
+        if plain and query.device.type == "cpu" and query.dtype is torch.bfloat16:
+            mixed_BHTK = causal_attention(query, key, value)
+        else:
+            mixed_BHTK = functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=mask is None and new > 1
+            )
         return self.output(mixed_BHTK.transpose(1, 2).reshape(batch, new, channels))  # type: ignore[no-any-return]
 
 

@@ -117,6 +117,7 @@ def _of_length(plan: TrainingPlan, steps: int) -> TrainingPlan:
 
 def measure_speed(plan: TrainingPlan, vocabulary: int, *, seconds: float = 1.0) -> float:
     """Tokens per second of training steps on random ids: the median of two steps and more, after one to warm up."""
+    compute.keep_freed_memory()
     machine = compute.machine("auto", plan.precision)
     model = Transformer(plan.shape(vocabulary))
     initialise(model, compute.generator("speed"))

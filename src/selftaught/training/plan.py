@@ -173,7 +173,16 @@ def _laptop() -> TrainingPlan:
 
     Muon and its rate are from the sweep in docs/train.md; batches are small, since steps are what a few minutes lack.
     """
-    return TrainingPlan(optimizer="muon", peak_rate=1e-2, batch_size=8, micro_batch_size=8, steps=1200)
+    return TrainingPlan(
+        optimizer="muon",
+        peak_rate=1e-2,
+        schedule="linear",
+        beta2=0.99,
+        batch_size=8,
+        micro_batch_size=8,
+        steps=1200,
+        warmup_steps=60,
+    )
 
 
 RECIPES: dict[str, TrainingPlan] = {

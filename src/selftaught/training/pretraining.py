@@ -45,6 +45,7 @@ def pretrain(plan: TrainingPlan, *, tokens: str | Path, out: str | Path) -> Path
 
 class _Pretraining:
     def __init__(self, plan: TrainingPlan, tokens: Path, out: Path) -> None:
+        compute.keep_freed_memory()
         self.plan, self.out = plan, out
         self.train = open_shards(tokens, "train")
         self.tokenizer = Tokenizer.load(tokens)
