@@ -13,6 +13,14 @@ from selftaught.training import ladder
 from selftaught.training.plan import RECIPES, TrainingPlan
 
 
+@pytest.fixture(autouse=True)
+def no_end_of_text(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The few thousand tokens of these tests stand for as many as a ladder wants, but where that is tested."""
+    if "epochs" not in request.node.name:
+        monkeypatch.setattr(ladder, "MOST_EPOCHS", 10**9)
+        monkeypatch.setattr(ladder, "PARAMETERS_PER_TEXT_TOKEN", 10**9)
+
+
 def speed(flops_per_second: float):
     """A machine that computes every size equally well."""
     return lambda plan, vocabulary: flops_per_second / cost.training_flops_per_token(plan.shape(vocabulary))
@@ -54,6 +62,19 @@ def test_next_to_no_time_still_gives_plans_that_run(tokens: Path, minutes: float
     for plan in ladder.plan_for(minutes=minutes, tokens=tokens, speed=speed(1e9)).values():
         assert plan.steps >= 1
         assert plan.shape(300).channels % plan.heads == 0
+
+
+def test_few_tokens_are_not_seen_for_more_epochs_than_help(tokens: Path) -> None:
+    there = open_shards(tokens)
+    plans = list(ladder.plan_for(minutes=600, tokens=tokens, speed=speed(2e13)).values())
+    assert 3 * there.tokens < plans[0].tokens <= 4 * there.tokens
+    assert plans[-1].channels == 192  # the smallest ladder
+
+
+def test_a_small_text_gets_no_network_that_could_learn_it_by_heart() -> None:
+    rungs = [ladder.plan_of(rung, 1) for rung in ladder.RUNGS]
+    chosen = ladder.choose(rungs, 1e6, 4096, speed(2e13), largest=4e6)
+    assert 2e6 < cost.parameters(chosen[-1].shape(4096)) < 4e6
 
 
 def test_names_say_the_size_and_flags_give_the_plan_back(tokens: Path) -> None:

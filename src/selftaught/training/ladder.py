@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -31,6 +32,11 @@ REFERENCE = 7
 """The rung whose FLOP/s stand for all of them while the sizes are chosen."""
 TOKENS_PER_PARAMETER = 0.5
 """A larger top size is chosen only if there is time for at least this many tokens for each of its parameters."""
+MOST_EPOCHS, PARAMETERS_PER_TEXT_TOKEN = 4, 4
+"""Small texts: no size is trained for more epochs, nor has more parameters for each token of text (docs/train.md).
+
+Beyond both, networks learn the text by heart and the held-out loss rises.
+"""
 START_SECONDS = 4.0
 """What a run takes besides its steps: imports, the last checkpoint."""
 SMALLEST_SHARE = 0.3
@@ -52,16 +58,18 @@ def plan_for(*, minutes: float, tokens: Path, seed: int = 1, speed: Speed | None
     All are trained on the same tokens in the same order. The measurement's own time is part of the minutes. Raises
     UsageError if there are none, InputError if the folder holds no token shards.
     """
-    if not 0 < minutes < float("inf"):
+    if not 0 < minutes < math.inf:
         raise UsageError("no time to train in", expected="more than 0 minutes", got=f"{minutes:g}")
     shards, started = open_shards(tokens), time.monotonic()
     console.line("measuring how fast this machine trains")
     rungs = [plan_of(rung, seed) for rung in RUNGS]
-    chosen = choose(rungs, 60 * minutes, shards.vocabulary_size, speed or measure_speed)
+    largest = PARAMETERS_PER_TEXT_TOKEN * shards.tokens
+    chosen = choose(rungs, 60 * minutes, shards.vocabulary_size, speed or measure_speed, largest=largest)
     seconds_per_token = [1 / (speed or measure_speed)(plan, shards.vocabulary_size) for plan in chosen]
     left = 60 * minutes - (0.0 if speed else time.monotonic() - started) - SIZES * START_SECONDS
     left = max(left, 60 * minutes * SMALLEST_SHARE)
-    steps = _steps(left, chosen[0], sum(seconds_per_token))
+    useful = MOST_EPOCHS * shards.tokens // chosen[0].step_tokens
+    steps = max(1, min(_steps(left, chosen[0], sum(seconds_per_token)), useful))
     ladder = {f"{plan.layers}x{plan.channels}": _of_length(plan, steps) for plan in chosen}
     _show(ladder, seconds_per_token, shards)
     return ladder
@@ -80,14 +88,20 @@ def plan_of(rung: tuple[int, int], seed: int) -> TrainingPlan:
     )
 
 
-def choose(rungs: list[TrainingPlan], seconds: float, vocabulary: int, speed: Speed) -> list[TrainingPlan]:
-    """The largest ladder whose top size gets enough tokens in the time, as if every size ran at the same FLOP/s."""
+def choose(
+    rungs: list[TrainingPlan], seconds: float, vocabulary: int, speed: Speed, *, largest: float = math.inf
+) -> list[TrainingPlan]:
+    """The largest ladder whose top size gets enough tokens in the time, as if every size ran at the same FLOP/s.
+
+    `largest` is the number of parameters that the text can teach.
+    """
     flops_per_second = speed(rungs[REFERENCE], vocabulary) * _flops(rungs[REFERENCE], vocabulary)
     smallest = APART * (SIZES - 1)
     for top in range(len(rungs) - 1, smallest, -1):
         ladder = rungs[top - smallest : top + 1 : APART]
+        parameters = cost.parameters(ladder[-1].shape(vocabulary))
         tokens = seconds * flops_per_second / sum(_flops(plan, vocabulary) for plan in ladder)
-        if tokens >= TOKENS_PER_PARAMETER * cost.parameters(ladder[-1].shape(vocabulary)):
+        if tokens >= TOKENS_PER_PARAMETER * parameters and parameters <= largest:
             return ladder
     return rungs[: smallest + 1 : APART]
 
