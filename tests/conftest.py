@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from selftaught import console
+
 SHARED = Path(__file__).parent.parent.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def as_at_the_start() -> None:
+    """No test sees what another one left: text for people goes to standard output, and Ctrl-C interrupts."""
+    console.configure(json=False)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

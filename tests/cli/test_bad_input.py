@@ -7,14 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from selftaught import console
 from selftaught.cli.main import main
 from selftaught.corpus import local
-
-
-@pytest.fixture(autouse=True)
-def fresh_console() -> None:
-    console.configure(json=False)
 
 
 @pytest.fixture

@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.line(f"selftaught {__version__}")
         return 0
     signal.signal(signal.SIGTERM, _terminate)
+    # Scripts start background jobs with SIGINT ignored; a verb saves its work when it is told to stop, however it was started.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     compute.share_processors()
     hold_leash()
     try:
