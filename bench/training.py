@@ -4,7 +4,8 @@
 
 Tokens per second of processor time, all threads added, of whole steps: forward, backward, clipping and AdamW, in the format
 that our step would choose on this machine for all contenders. Before anything is timed, the losses of all are compared in
-float32. The plain loop is also timed compiled, but for --quick.
+float32. The plain loop is also timed compiled, but for --quick, which takes one thread and the two small cases. The whole
+wants a quiet machine.
 """
 
 from __future__ import annotations
@@ -257,6 +258,9 @@ def _require_same_loss(ours: Transformer, peers: Mapping[str, Loss], batch: Batc
 def main() -> None:
     """Compare and show."""
     bench = SideBySide("training")
+    if bench.quick:
+        # Threads that wait for one another spin, and a busy machine would be measured instead of the step.
+        torch.set_num_threads(1)
     transformers = bench.peer("transformers")
     for case in CASES:
         if not (case.slow and bench.quick):
