@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from selftaught.corpus import fetching
 from selftaught.corpus.documents import Funnel
 from selftaught.corpus.fetching import FetchSettings, fetch
 from selftaught.corpus.links import Link
@@ -24,6 +25,7 @@ class Site:
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
+        self.more: dict[str, tuple[int, dict[str, str], bytes]] = {}
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -53,7 +55,10 @@ class Site:
             "/picture": (200, {"Content-Type": "image/png"}, b"png"),
             "/large": (200, html, b"x" * 5000),
             "/private": (200, html, b"secret"),
-        }
+            "/nowhere": (302, {"Location": "http://[URL]"}, b""),
+            "/mapped": (302, {"Location": "http://[::ffff:127.0.0.1]/"}, b""),
+            "/never": (503, {"Retry-After": "86400"}, b""),
+        } | self.more
         if path == "/flaky":
             return (200, html, b"at last") if self.asked[path] > 1 else (503, {}, b"")
         return pages.get(path, (404, {}, b""))
@@ -82,7 +87,10 @@ def get(site: Site, out: Path, *paths: str) -> dict[str, str]:
 
 
 def test_each_page_is_kept_or_has_its_reason(site: Site, tmp_path: Path) -> None:
-    paths = ("/good", "/moved", "/away", "/circle", "/picture", "/large", "/private", "/missing", "/flaky")
+    paths = (
+        *("/good", "/moved", "/away", "/circle", "/picture", "/large", "/private", "/missing", "/flaky"),
+        *("/nowhere", "/mapped", "/never"),
+    )
     assert get(site, tmp_path, *paths) == {
         "/good": "<p>good</p>",
         "/moved": "<p>good</p>",
@@ -93,8 +101,36 @@ def test_each_page_is_kept_or_has_its_reason(site: Site, tmp_path: Path) -> None
         "/private": "robots.txt",
         "/missing": "status 404",
         "/flaky": "at last",
+        "/nowhere": "redirect to no web address",
+        "/mapped": "private address",
+        "/never": "status 503",
     }
     assert site.asked["/private"] == 0
+    assert site.asked["/never"] == 1
+
+
+def test_robots_txt_is_followed_where_it_moved_and_whatever_its_type(site: Site, tmp_path: Path) -> None:
+    rules = b"User-agent: *\nDisallow: /good"
+    site.more = {
+        "/robots.txt": (301, {"Location": "/rules"}, b""),
+        "/rules": (200, {"Content-Type": "application/octet-stream"}, rules),
+    }
+    assert get(site, tmp_path, "/good", "/private") == {"/good": "robots.txt", "/private": "secret"}
+
+
+def test_pauses_that_robots_txt_asks_for_are_kept_or_the_host_left_alone(site: Site, tmp_path: Path) -> None:
+    site.more = {"/robots.txt": (200, {"Content-Type": "text/plain"}, b"User-agent: *\nCrawl-delay: 0.1")}
+    assert set(get(site, tmp_path / "short", "/good", "/private").values()) == {"<p>good</p>", "secret"}
+    site.more = {"/robots.txt": (200, {"Content-Type": "text/plain"}, b"User-agent: *\nCrawl-delay: 3600")}
+    assert get(site, tmp_path / "long", "/good") == {"/good": "robots.txt wants pauses over 60 s"}
+    assert site.asked["/good"] == 1
+
+
+def test_a_robots_txt_that_fails_allows_nothing(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "_RETRIES", 0)
+    site.more = {"/robots.txt": (500, {}, b"")}
+    assert get(site, tmp_path, "/good") == {"/good": "status 500"}
+    assert site.asked["/good"] == 0
 
 
 def test_a_second_start_asks_for_nothing_again(site: Site, tmp_path: Path) -> None:
@@ -106,6 +142,7 @@ def test_a_second_start_asks_for_nothing_again(site: Site, tmp_path: Path) -> No
 
 def test_private_addresses_are_refused(tmp_path: Path) -> None:
     funnel = Funnel()
-    links = [Link(url=f"http://{host}/", karma=3) for host in ("127.0.0.1", "169.254.169.254", "[::1]")]
+    hosts = ("127.0.0.1", "169.254.169.254", "[::1]", "[::ffff:10.0.0.1]", "224.0.0.1", "localhost")
+    links = [Link(url=f"http://{host}/", karma=3) for host in hosts]
     fetch(links, tmp_path, FetchSettings(timeout_seconds=5), funnel)
     assert [drop.reason for drop in funnel.drops] == ["private address"] * len(links)

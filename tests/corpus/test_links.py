@@ -22,6 +22,7 @@ from selftaught.corpus.links import LinkSettings, read_links
         ("https://example.org/x?utm_source=feed&id=7", "https://example.org/x?id=7"),
         ("http://example.org:8080/x y", "http://example.org:8080/x%20y"),
         ("http://bücher.example/straße", "http://xn--bcher-kva.example/stra%C3%9Fe"),
+        ("http://[2001:DB8::1]:80/a", "http://[2001:db8::1]/a"),
         ("http://[URL]", ""),
         ("ftp://example.org/file", ""),
         ("http://localhost/", ""),

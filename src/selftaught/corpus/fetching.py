@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -26,8 +26,11 @@ STAGE = "fetch"
 OUTCOMES = ".outcomes.jsonl"
 _BATCH = 64
 """Pages in one WARC file; what a kill can lose."""
+_KINDS = frozenset(("text/html", "application/xhtml+xml", "text/plain"))
 _REDIRECTS, _RETRIES = 5, 3
 _TRY_AGAIN = frozenset((429, 500, 502, 503, 504))
+_LONGEST_WAIT_SECONDS = 60.0
+"""A host that wants longer pauses, by Retry-After or its robots.txt, is left alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +58,44 @@ class Outcome:
 
 
 class PageProblem(Exception):  # noqa: N818 - a page's fate, not an error of ours
-    """Why a page is not kept."""
+    """Why a page is not kept; `wait_seconds` is how long the server wants to be left alone before another try."""
+
+    def __init__(self, reason: str, wait_seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait_seconds = wait_seconds
+
+
+def _is_public(address: str) -> bool:
+    """Whether an address in numbers is one of the public internet (ValueError if it is none)."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    found = getattr(found, "ipv4_mapped", None) or found  # ::ffff:127.0.0.1 is this machine
+    return found.is_global and not found.is_multicast
 
 
 def _refuse_private_literal(url: str) -> None:
     """Addresses written as numbers never reach the resolver, so they are looked at here."""
     try:
-        address = ipaddress.ip_address(urlsplit(url).hostname or "")
+        public = _is_public(urlsplit(url).hostname or "")
     except ValueError:
         return
-    if not address.is_global:
+    if not public:
         raise PageProblem("private address")
+
+
+def _redirected(url: str, location: str) -> str:
+    """The address that a redirect leads to, in normal form."""
+    try:
+        target = normalise(urljoin(url, location))
+    except ValueError:  # urljoin's word for an address such as http://[URL]
+        target = ""
+    if not target:
+        raise PageProblem("redirect to no web address")
+    return target
+
+
+def _seconds(retry_after: str) -> float:
+    """The pause that a Retry-After header asks for; one that gives a date counts as none."""
+    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
 
 
 class _GuardedResolver(AbstractResolver):
@@ -82,7 +112,7 @@ class _GuardedResolver(AbstractResolver):
             address, port = self._places[host]
             return [ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)]
         found = await self._resolver.resolve(host, port, family)
-        allowed = [one for one in found if ipaddress.ip_address(one["host"].partition("%")[0]).is_global]
+        allowed = [one for one in found if _is_public(one["host"])]
         if not allowed:
             raise PageProblem("private address")
         return allowed
@@ -96,7 +126,17 @@ class _Host:
     """What is known of one host while fetching."""
 
     slots: asyncio.Semaphore
-    robots: asyncio.Task[protego.Protego] | None = field(default=None)
+    robots: asyncio.Task[protego.Protego] | None = None
+    free_at: float = 0.0
+
+    async def turn(self, pause: float) -> None:
+        """Wait until `pause` seconds have passed since the last turn."""
+        if pause > _LONGEST_WAIT_SECONDS:
+            raise PageProblem(f"robots.txt wants pauses over {_LONGEST_WAIT_SECONDS:g} s")
+        now = asyncio.get_running_loop().time()
+        start = max(now, self.free_at)
+        self.free_at = start + pause
+        await asyncio.sleep(start - now)
 
 
 class _Fetcher:
@@ -111,14 +151,14 @@ class _Fetcher:
         for _ in range(_REDIRECTS + 1):
             host = self._host(url)
             async with host.slots, self._slots:
-                if not (await self._robots(url, host)).can_fetch(url, self._rules.user_agent):
+                robots = await self._robots(url, host)
+                if not robots.can_fetch(url, self._rules.user_agent):
                     raise PageProblem("robots.txt")
+                await host.turn(robots.crawl_delay(self._rules.user_agent) or 0.0)
                 response = await self._get(url)
             if isinstance(response, pages.Page):
                 return pages.Page(url=link.url, final_url=url, content_type=response.content_type, body=response.body)
-            url = normalise(urljoin(url, response))
-            if not url:
-                raise PageProblem("redirect to no web address")
+            url = _redirected(url, response)
         raise PageProblem("too many redirects")
 
     def _host(self, url: str) -> _Host:
@@ -132,37 +172,41 @@ class _Fetcher:
 
     async def _read_robots(self, url: str) -> protego.Protego:
         """RFC 9309: a missing robots.txt allows everything; one that cannot be had allows nothing, for the reason given."""
-        try:
-            found = await self._get(url)
-        except PageProblem as problem:
-            if not str(problem).startswith("status 4"):
-                raise
-            found = ""
-        return protego.Protego.parse(found.body.decode("utf-8", "replace") if isinstance(found, pages.Page) else "")
+        for _ in range(_REDIRECTS + 1):
+            try:
+                found = await self._get(url, kinds=None)
+                if isinstance(found, pages.Page):
+                    return protego.Protego.parse(found.body.decode("utf-8", "replace"))
+                url = _redirected(url, found)
+            except PageProblem as problem:
+                if not str(problem).startswith(("status 4", "redirect")):
+                    raise
+                break
+        return protego.Protego.parse("")
 
-    async def _get(self, url: str) -> pages.Page | str:
+    async def _get(self, url: str, kinds: Container[str] | None = _KINDS) -> pages.Page | str:
         """One page, or the address that it redirects to; tries again after passing failures."""
         for attempt in range(_RETRIES + 1):
             try:
-                return await self._get_once(url)
+                return await self._get_once(url, kinds)
             except PageProblem as problem:
                 passing = (
                     any(str(problem) == f"status {code}" for code in _TRY_AGAIN) or str(problem) == "no connection"
                 )
-                if not passing or attempt == _RETRIES:
+                if not passing or attempt == _RETRIES or problem.wait_seconds > _LONGEST_WAIT_SECONDS:
                     raise
-                await asyncio.sleep(0.2 * 4**attempt)
+                await asyncio.sleep(max(0.2 * 4**attempt, problem.wait_seconds))
         raise AssertionError("the loop returns or raises")
 
-    async def _get_once(self, url: str) -> pages.Page | str:
+    async def _get_once(self, url: str, kinds: Container[str] | None) -> pages.Page | str:
         _refuse_private_literal(url)
         try:
             async with self._session.get(url, allow_redirects=False) as response:
                 if response.status in (301, 302, 303, 307, 308) and "Location" in response.headers:
                     return response.headers["Location"]
                 if response.status != 200:
-                    raise PageProblem(f"status {response.status}")
-                body = await self._body(response)
+                    raise PageProblem(f"status {response.status}", _seconds(response.headers.get("Retry-After", "")))
+                body = await self._body(response, kinds)
                 return pages.Page(
                     url=url, final_url=url, content_type=response.headers.get("Content-Type", ""), body=body
                 )
@@ -171,9 +215,9 @@ class _Fetcher:
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             raise PageProblem("no connection") from problem
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _body(self, response: aiohttp.ClientResponse, kinds: Container[str] | None) -> bytes:
         kind = response.content_type
-        if kind not in ("text/html", "application/xhtml+xml", "text/plain"):
+        if kinds is not None and kind not in kinds:
             raise PageProblem(f"content type {kind}")
         body = bytearray()
         async for part in response.content.iter_chunked(1 << 16):

@@ -41,9 +41,10 @@ def normalise(url: str) -> str:
         host, port = (parts.hostname or "").encode("idna").decode("ascii"), parts.port
     except (ValueError, UnicodeError):  # `http://[URL]` makes urlsplit raise; so do ports and labels that are none
         return ""
-    if parts.scheme.lower() not in _PORTS or "." not in host:
+    if parts.scheme.lower() not in _PORTS or not {".", ":"} & set(host):
         return ""
     scheme = parts.scheme.lower()
+    host = f"[{host}]" if ":" in host else host
     place = host if port in (None, _PORTS[scheme]) else f"{host}:{port}"
     return urlunsplit((scheme, place, quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._"), _query(parts), ""))
 
