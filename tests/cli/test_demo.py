@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -69,24 +70,39 @@ def test_runs_through_and_says_so_the_second_time(text: Path, tmp_path: Path) ->
     assert "seed" in other.stderr
 
 
-def test_continues_after_ctrl_c_and_kill_9(text: Path, tmp_path: Path) -> None:
+def test_the_readmes_python_runs_on_what_the_demo_made(text: Path, tmp_path: Path) -> None:
+    assert demo("--text", str(text), "--out", str(tmp_path / "runs" / "demo"), *SMALL).returncode == 0
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    largest = max((tmp_path / "runs" / "demo" / "models").iterdir(), key=lambda path: int(path.name.partition("x")[2]))
+    code = re.sub(r"models/\w+", f"models/{largest.name}", code)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) >= 3
+
+
+def test_continues_after_ctrl_c_and_kill_9_in_every_stage(text: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = [*DEMO, "--text", str(text), "--out", str(out), *SMALL]
-    _stop(words, signal.SIGKILL, when=out / "corpus" / "run.json")
-    assert _stop(words, signal.SIGINT, when=out / "models") == errors.INTERRUPTED
-    _stop(words, signal.SIGKILL, when=out / "evaluation")
-    assert demo(*words[3 + 1 :]).returncode == 0
-    assert json.loads((out / "results.json").read_text(encoding="utf-8"))
-    assert not list(out.rglob("*.partial*"))
+    for pattern in ("corpus/run.json", "tokenizer/run.json", "tokens/run.json"):
+        _stop(words, signal.SIGKILL, out, pattern)
+    assert _stop(words, signal.SIGINT, out, "models/*") == errors.INTERRUPTED
+    for pattern in ("models/*/step-*", "evaluation/*", "samples/*", "overlap"):
+        _stop(words, signal.SIGKILL, out, pattern)
+    finished = demo(*words[len(DEMO) :])
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    assert len(json.loads((out / "results.json").read_text(encoding="utf-8"))) >= 4 * 6
+    assert not list(out.rglob(f"*{storage.TEMPORARY}"))
 
 
-def _stop(words: list[str], number: signal.Signals, *, when: Path) -> int:
-    """Start the demo, send it a signal soon after `when` exists, and return its exit code."""
+def _stop(words: list[str], number: signal.Signals, out: Path, pattern: str) -> int:
+    """Start the demo, send it a signal as soon as something new matches the pattern, and return its exit code."""
+    before = set(out.glob(pattern))
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not when.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert process.poll() is None, f"ended before {when.name} appeared"
-    time.sleep(0.5)
+    while set(out.glob(pattern)) <= before and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.poll() is None, f"ended before a new {pattern} appeared"
+    time.sleep(0.2)
     os.kill(process.pid, number)
     return process.wait(timeout=60)
