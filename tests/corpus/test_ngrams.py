@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from selftaught.corpus.ngrams import ngram_hashes, words
 from tests.reference.ngrams import ngrams
 
-TEXT = st.text(alphabet="abAB12é中İ_ .,\n-", max_size=120)
+TEXT = st.text(alphabet="abAB12é中İΣ\u03c3ςßǅ𐐀٣_ .,\n-\u0307\ud800", max_size=120)
 
 
 @given(st.lists(TEXT, min_size=1, max_size=4), st.integers(1, 4))
@@ -32,3 +32,12 @@ def test_normal_form() -> None:
 def test_too_few_words_give_nothing() -> None:
     assert len(ngram_hashes("seven words are not enough for this", 8)) == 0
     assert len(ngram_hashes("", 8)) == 0
+
+
+def test_every_sign_of_unicode_is_lowered_and_separated_as_python_does() -> None:
+    signs = "".join(chr(code) for code in range(0x110000) if chr(code) not in "İΣ")
+    text = " ".join(signs)
+    hashes, strings = ngram_hashes(text, 1), words(text)
+    assert (hashes == ngram_hashes(text.lower(), 1)).all()
+    assert len(hashes) == len(strings)
+    assert len(set(hashes.tolist())) == len(set(strings))

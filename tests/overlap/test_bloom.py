@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from selftaught import storage
 from selftaught.errors import DamagedFileError, MismatchError, UsageError
-from selftaught.overlap.bloom import BITS_FILE, LARGEST_RATE, Bloom, rate_at
+from selftaught.overlap.bloom import BITS_FILE, LARGEST_RATE, PARAMETERS_FILE, Bloom, rate_at
+from tests.reference.bloom import bits
 
 
 def keys(seed: int, count: int) -> np.ndarray:
@@ -63,16 +67,53 @@ def test_union_is_the_filter_of_both() -> None:
         left.union(Bloom(3))
 
 
-def test_saved_filters_are_the_same_and_damage_is_seen(tmp_path: Path) -> None:
+KEY = st.integers(0, (1 << 64) - 1)
+
+
+@given(st.lists(KEY, max_size=60), st.lists(KEY, max_size=60), st.integers(60, 5000))
+def test_every_bit_is_the_slow_twins(members: list[int], others: list[int], capacity: int) -> None:
+    bloom = Bloom(capacity)
+    bloom.add(np.array(members, dtype=np.uint64))
+    set_bits = np.unpackbits(bloom.blocks.view(np.uint8), axis=1, bitorder="little")
+    expected = {place for key in members for place in bits(key, len(bloom.blocks))}
+    assert set(map(tuple, np.argwhere(set_bits).tolist())) == expected
+    found = bloom.contains(np.array(others + members, dtype=np.uint64)).tolist()
+    assert found == [bits(key, len(bloom.blocks)) <= expected for key in others + members]
+    assert all(found[len(others) :])
+
+
+def test_blocks_lie_in_one_cache_line_and_all_are_used() -> None:
+    bloom = Bloom(20_000)
+    bloom.add(keys(5, 20_000))
+    assert bloom.blocks.ctypes.data % 64 == 0
+    assert np.bitwise_count(bloom.blocks).sum(axis=1).min() > 0
+
+
+def test_a_saved_filter_is_mapped_and_damage_is_seen(tmp_path: Path) -> None:
     bloom = Bloom(500)
-    bloom.add(keys(4, 500))
-    bloom.save(tmp_path)
-    assert Bloom.load(tmp_path).contains(keys(4, 500)).all()
-    damaged = bytearray((tmp_path / BITS_FILE).read_bytes())
-    damaged[-3] ^= 1
-    (tmp_path / BITS_FILE).write_bytes(damaged)
-    with pytest.raises(DamagedFileError):
+    bloom.add(keys(4, 400))
+    bloom.save(tmp_path, content="four hundred numbers")
+    before = storage.sha256(tmp_path / BITS_FILE)
+    loaded = Bloom.load(tmp_path)
+    assert loaded.contains(keys(4, 400)).all()
+    loaded.add(keys(5, 100))
+    assert loaded.contains(keys(5, 100)).all()
+    assert storage.sha256(tmp_path / BITS_FILE) == before, "what is added to a mapped filter stays in memory"
+    whole = (tmp_path / BITS_FILE).read_bytes()
+    flipped = bytearray(whole)
+    flipped[-3] ^= 1
+    for damaged in (flipped, whole[:-64], b"", b"nothing", b"PK\x05\x06" + bytes(18)):
+        (tmp_path / BITS_FILE).write_bytes(damaged)
+        with pytest.raises(DamagedFileError, match="damaged"):
+            Bloom.load(tmp_path)
+    (tmp_path / PARAMETERS_FILE).write_text('{"capacity": 5')
+    with pytest.raises(DamagedFileError, match="cannot be read"):
         Bloom.load(tmp_path)
-    (tmp_path / BITS_FILE).write_bytes(b"nothing")
-    with pytest.raises(DamagedFileError):
+
+
+def test_a_filter_of_another_scheme_is_refused(tmp_path: Path) -> None:
+    Bloom(5).save(tmp_path)
+    text = (tmp_path / PARAMETERS_FILE).read_text().replace("46 bits a key", "9 bits a key")
+    (tmp_path / PARAMETERS_FILE).write_text(text)
+    with pytest.raises(MismatchError, match="another kind"):
         Bloom.load(tmp_path)

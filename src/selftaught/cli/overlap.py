@@ -67,4 +67,5 @@ def _show(command: OverlapVerb) -> None:
     )
     spans = sorted(storage.read_lines(command.out / COPIED_FILE, CopiedSpan), key=lambda span: -span.words)
     for span in spans[:3]:
-        console.line(f"longest copy, {span.words} words ({span.name}, from {span.url}): {span.text[:160]}")
+        where = f"{span.url or span.document} at word {span.position:,}"
+        console.line(f"longest copy, {span.words} words ({span.name}, from {where}): {span.text[:160]}")

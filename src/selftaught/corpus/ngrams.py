@@ -14,6 +14,9 @@ import numpy as np
 
 HASH_BITS = 64
 _UNICODE = 0x110000
+_LOWERED_IN_CONTEXT = "\u0130\u03a3"
+"""Dotted capital I, whose lower case is two signs, and capital sigma, whose lower case depends on its place in the word; every
+other sign is lowered by itself."""
 
 
 def words(text: str) -> list[str]:
@@ -23,40 +26,71 @@ def words(text: str) -> list[str]:
 
 def ngram_hashes(text: str, n: int) -> np.ndarray[Any, Any]:
     """A 64-bit hash of every n words that follow one another (uint64, length max(0, words - n + 1))."""
-    codes = np.frombuffer(text.lower().encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    return np.asarray(_hash_ngrams(codes, _is_alphanumeric(), n))
+    if text.isascii():
+        folded = _folded(128)
+    else:
+        folded = _folded(_UNICODE)
+        if any(sign in text for sign in _LOWERED_IN_CONTEXT):
+            text = text.lower()
+    data = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+    hashes = np.empty(len(data) // 2 + 1, dtype=np.uint64)
+    found: int = _hash_ngrams(data, folded, n, hashes)
+    return hashes[:found].copy()
 
 
 @cache
-def _is_alphanumeric() -> np.ndarray[Any, Any]:
-    return np.array([chr(code).isalnum() for code in range(_UNICODE)], dtype=np.bool_)
+def _folded(codes: int) -> np.ndarray[Any, Any]:
+    """For each code point its lower case where that is a letter or digit, else 0."""
+    lowered = [chr(code).lower()[0] for code in range(codes)]
+    return np.array([ord(sign) if sign.isalnum() else 0 for sign in lowered], dtype=np.uint32)
 
 
 @numba.njit(cache=True, nogil=True)
-def _hash_ngrams(codes, alphanumeric, n):  # type: ignore[no-untyped-def]
-    """Hash words as they are read (FNV-1a over code points, then a mixing step), n-grams as a polynomial of word hashes."""
-    one, multiplier = np.uint64(1), np.uint64(0x9E3779B97F4A7C15)
+def _hash_ngrams(data, folded, n, hashes):  # type: ignore[no-untyped-def]
+    """Write the hashes of UTF-8 text into `hashes` and return how many.
+
+    Words are hashed as they are read (FNV-1a over code points, then a mixing step), n-grams as a polynomial of word hashes.
+    """
+    one, empty = np.uint64(1), np.uint64(0xCBF29CE484222325)
+    multiplier = np.uint64(0x9E3779B97F4A7C15)
     leaving = one
     for _ in range(n):
         leaving *= multiplier
-    hashes = np.empty(len(codes) // 2 + 1, dtype=np.uint64)
     ring = np.zeros(n, dtype=np.uint64)
-    rolling, word, count, found, inside = np.uint64(0), np.uint64(0), 0, 0, False
-    for place in range(len(codes) + 1):
-        if place < len(codes) and alphanumeric[codes[place]]:
-            if not inside:
-                word, inside = np.uint64(0xCBF29CE484222325), True
-            word = (word ^ np.uint64(codes[place])) * np.uint64(0x100000001B3)
-        elif inside:
-            inside = False
+    rolling, word, count, slot, found, place = np.uint64(0), empty, 0, 0, 0, 0
+    while place <= len(data):
+        sign = np.uint32(0)
+        if place == len(data):
+            place += 1
+        elif data[place] < 0x80:
+            sign = folded[data[place]]
+            place += 1
+        else:
+            code, place = _decoded(data, place)
+            sign = folded[code]
+        if sign:
+            word = (word ^ np.uint64(sign)) * np.uint64(0x100000001B3)
+        elif word != empty:
             word = _mixed(word)
-            rolling = rolling * multiplier + word - ring[count % n] * leaving
-            ring[count % n] = word
+            rolling = rolling * multiplier + word - ring[slot] * leaving
+            ring[slot], word = word, empty
+            slot = slot + 1 if slot + 1 < n else 0
             count += 1
             if count >= n:
                 hashes[found] = _mixed(rolling)
                 found += 1
-    return hashes[:found].copy()
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _decoded(data, place):  # type: ignore[no-untyped-def]
+    """The code point of two to four bytes at a place, and the place after it."""
+    first = np.uint32(data[place])
+    length = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+    code = first & np.uint32(0xFF >> (length + 1))
+    for offset in range(1, length):
+        code = (code << np.uint32(6)) | (np.uint32(data[place + offset]) & np.uint32(0x3F))
+    return code, place + length
 
 
 @numba.njit(cache=True, nogil=True)

@@ -2,7 +2,7 @@
 
 A key sets 10 bits in each of two blocks of 512 bits. Blocks fill unevenly, so the rate is not that of a plain Bloom filter:
 `rate_at` gives it by formula (the number of keys of a block is a Poisson variable), `measured_rate` from the bits that are
-really set. 48 bits a key give 3e-9; the plain filter needs 38 bits and 27 cache misses for 1e-8.
+really set. 46 bits a key give 6e-9; the plain filter needs 38 bits and 27 cache misses for 1e-8.
 """
 
 from __future__ import annotations
@@ -13,28 +13,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 
 from selftaught import storage
 from selftaught.errors import DamagedFileError, MismatchError, UsageError
+from selftaught.overlap.probing import BITS_SET, BLOCK_BITS, insert, look_up
 
-BITS_PER_KEY, BLOCK_BITS, BITS_SET = 48, 512, 10
+BITS_PER_KEY = 46
 LARGEST_RATE = 1e-8
 """GPT-2 paper, section 4: 1 in 10^8."""
-_WORDS = BLOCK_BITS // 64
+SCHEME = f"2 blocks of {BLOCK_BITS} bits, {BITS_SET} bits in each, {BITS_PER_KEY} bits a key"
 BITS_FILE, PARAMETERS_FILE = "filter.npy", "filter.json"
+_WORDS = BLOCK_BITS // 64
+_LINE_BYTES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
     """What a saved filter is."""
 
+    scheme: str
     capacity: int
     keys: int
     """Insertions so far, repeated keys included."""
-    corpus: str
-    """Hash of what was inserted, or ""."""
+    content: str
+    """What was inserted, in words: which n-grams, and the hash of their text."""
     sha256: str
 
 
@@ -45,8 +48,7 @@ class Bloom:
         if capacity < 1:
             raise UsageError("a filter needs room for at least one key", got=str(capacity))
         self.capacity, self.keys = capacity, 0
-        blocks = max(2, math.ceil(capacity * BITS_PER_KEY / BLOCK_BITS))
-        self.blocks: np.ndarray[Any, Any] = np.zeros((blocks, _WORDS), dtype=np.uint64)
+        self.blocks = _zeros(_block_count(capacity))
 
     def add(self, hashes: np.ndarray[Any, Any]) -> None:
         """Insert hashes (uint64). Raises MismatchError past the capacity, where the rate would no longer hold."""
@@ -56,12 +58,12 @@ class Bloom:
                 expected=f"at most {self.capacity:,} keys",
                 got=f"{self.keys + len(hashes):,}",
             )
-        _insert(self.blocks, hashes)
+        insert(self.blocks, hashes)
         self.keys += len(hashes)
 
     def contains(self, hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Whether each hash is (almost surely) a member."""
-        return np.asarray(_look_up(self.blocks, hashes))
+        return np.asarray(look_up(self.blocks, hashes))
 
     def union(self, other: Bloom) -> None:
         """Take in the members of another filter of the same capacity, as if they had been inserted here."""
@@ -83,25 +85,28 @@ class Bloom:
         filled = np.bitwise_count(self.blocks).sum(axis=1) / BLOCK_BITS
         return float(np.mean(filled**BITS_SET) ** 2)
 
-    def save(self, folder: Path, *, corpus: str = "") -> None:
-        """Write filter.npy and, last, filter.json."""
+    def save(self, folder: Path, *, content: str = "") -> None:
+        """Write filter.npy and, last, filter.json; `content` says what was inserted."""
         with storage.writing(folder / BITS_FILE) as stream:
             np.save(stream, self.blocks, allow_pickle=False)
-        storage.write_json(
-            folder / PARAMETERS_FILE,
-            Parameters(capacity=self.capacity, keys=self.keys, corpus=corpus, sha256=_digest(self.blocks)),
+        known = Parameters(
+            scheme=SCHEME, capacity=self.capacity, keys=self.keys, content=content, sha256=_digest(self.blocks)
         )
+        storage.write_json(folder / PARAMETERS_FILE, known)
 
     @classmethod
     def load(cls, folder: Path, *, verify: bool = True) -> Bloom:
-        """Open a saved filter, memory-mapped. Raises DamagedFileError if it is not what was saved."""
+        """Open a saved filter, memory-mapped; what is inserted later stays in memory.
+
+        Raises InputError if there is none, DamagedFileError if it is not what was saved (without `verify` only the size is
+        looked at), MismatchError if another version of the program made it.
+        """
         known = storage.read_json(folder / PARAMETERS_FILE, Parameters)
+        if known.scheme != SCHEME:
+            raise MismatchError(f"{folder} holds a filter of another kind", expected=SCHEME, got=known.scheme)
         found = object.__new__(cls)
         found.capacity, found.keys = known.capacity, known.keys
-        try:
-            found.blocks = np.load(folder / BITS_FILE, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as problem:
-            raise DamagedFileError(f"{folder / BITS_FILE} is damaged", got=str(problem)) from problem
+        found.blocks = _mapped(folder / BITS_FILE, _block_count(known.capacity))
         if verify and _digest(found.blocks) != known.sha256:
             raise DamagedFileError(f"{folder / BITS_FILE} is damaged", expected=f"SHA-256 {known.sha256}")
         return found
@@ -117,53 +122,26 @@ def rate_at(keys: int, blocks: int) -> float:
     return total**2
 
 
+def _block_count(capacity: int) -> int:
+    return max(2, math.ceil(capacity * BITS_PER_KEY / BLOCK_BITS))
+
+
+def _zeros(count: int) -> np.ndarray[Any, Any]:
+    """Empty blocks, each in one cache line: numpy aligns to 16 bytes only, and a block across two lines costs two misses."""
+    room = np.zeros(count * _WORDS + _LINE_BYTES // 8, dtype=np.uint64)
+    first = -(room.ctypes.data // 8) % (_LINE_BYTES // 8)
+    return room[first : first + count * _WORDS].reshape(count, _WORDS)
+
+
+def _mapped(path: Path, count: int) -> np.ndarray[Any, Any]:
+    try:
+        blocks = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as problem:
+        raise DamagedFileError(f"{path} is damaged", got=str(problem)) from problem
+    if not isinstance(blocks, np.ndarray) or blocks.dtype != np.uint64 or blocks.shape != (count, _WORDS):
+        raise DamagedFileError(f"{path} is damaged", expected=f"{count:,} blocks of {BLOCK_BITS} bits")
+    return blocks.view(np.ndarray)
+
+
 def _digest(blocks: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(blocks).view(np.uint8).reshape(-1).data).hexdigest()
-
-
-@numba.njit(cache=True, nogil=True)
-def _next(state):  # type: ignore[no-untyped-def]
-    """One step of splitmix64."""
-    state += np.uint64(0x9E3779B97F4A7C15)
-    value = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state, value ^ (value >> np.uint64(31))
-
-
-@numba.njit(cache=True, nogil=True)
-def _place(key, half, count):  # type: ignore[no-untyped-def]
-    """The block of a key's half, and 90 random bits: ten places of nine bits each in two words."""
-    state, block = _next(key ^ (np.uint64(half) * np.uint64(0xD6E8FEB86659FD93)))
-    state, first = _next(state)
-    _, second = _next(state)
-    return np.int64((block >> np.uint64(1)) % np.uint64(count)), first, second
-
-
-@numba.njit(cache=True, nogil=True)
-def _insert(blocks, hashes):  # type: ignore[no-untyped-def]
-    nine, low = np.uint64(9), np.uint64(511)
-    for key in hashes:
-        for half in range(1, 3):
-            block, first, second = _place(key, half, len(blocks))
-            for turn in range(10):
-                bits = first if turn < 5 else second
-                place = (bits >> (nine * np.uint64(turn % 5))) & low
-                blocks[block, np.int64(place >> np.uint64(6))] |= np.uint64(1) << (place & np.uint64(63))
-
-
-@numba.njit(cache=True, nogil=True)
-def _look_up(blocks, hashes):  # type: ignore[no-untyped-def]
-    nine, low, one = np.uint64(9), np.uint64(511), np.uint64(1)
-    found = np.ones(len(hashes), dtype=np.bool_)
-    for number in range(len(hashes)):
-        for half in range(1, 3):
-            if not found[number]:
-                break
-            block, first, second = _place(hashes[number], half, len(blocks))
-            for turn in range(10):
-                bits = first if turn < 5 else second
-                place = (bits >> (nine * np.uint64(turn % 5))) & low
-                if not (blocks[block, np.int64(place >> np.uint64(6))] >> (place & np.uint64(63))) & one:
-                    found[number] = False
-                    break
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,28 @@ from selftaught import console, storage
 from selftaught.corpus import documents, local
 from selftaught.corpus.documents import Funnel
 from selftaught.corpus.ngrams import ngram_hashes
-from selftaught.overlap.bloom import Bloom
+from selftaught.errors import InputError
+from selftaught.overlap.bloom import PARAMETERS_FILE, Bloom, Parameters
 from selftaught.overlap.plan import OverlapSettings
 from selftaught.overlap.spans import longest_copies
+from selftaught.overlap.wanted import Wanted
 from selftaught.report.records import COPIED_FILE, OVERLAP_FILE, SAMPLES_FILE, CopiedSpan, Overlap, Sample
 
-Named = tuple[str, list[str]]
-"""A name and texts."""
-LookUp = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Texts that are looked up, and the hashes of their n-grams text by text."""
+
+    name: str
+    texts: list[str]
+    hashes: list[Array]
+
+    @classmethod
+    def of(cls, name: str, texts: list[str], n: int) -> Asked:
+        """Hash the texts."""
+        return cls(name=name, texts=texts, hashes=[ngram_hashes(text, n) for text in texts])
 
 
 def measure_overlap(
@@ -28,18 +43,25 @@ def measure_overlap(
     """Overlap of a corpus' held-out side with its training side, and of each test with both.
 
     A test is a folder that `selftaught generate` wrote, or files or folders of text. overlap.json, copied.jsonl (the longest
-    span of each test's text that stands in the training text) and the training side's Bloom filter go to `out`. n-grams are
-    counted with repetition, within documents. Raises InputError where there is no text.
+    span of each test's text that stands in the training text) and the training side's Bloom filter go to `out`; a filter of
+    the same text that is already there is used. n-grams are counted with repetition, within documents. Raises InputError
+    where there is no text.
     """
     rules, corpus, out = settings or OverlapSettings(), Path(corpus), Path(out)
-    heldout = ("heldout", [row.text for row in documents.read(corpus, "heldout")])
-    named = [read_test(Path(test)) for test in tests]
-    train = _filter(_texts(corpus, "train"), documents.count(corpus, "train"), rules.words)
-    train.save(out, corpus=storage.sha256(documents.split_file(corpus, "train")))
-    small = _filter(heldout[1], len(heldout[1]), rules.words)
-    rows = [_overlap(one, "train", train, _texts(corpus, "train"), rules) for one in (heldout, *named)]
-    rows += [_overlap(one, "heldout", small, heldout[1], rules) for one in named]
-    storage.write_jsonl(out / COPIED_FILE, _copies(named, corpus, rules.words))
+    n = rules.words
+    if not documents.split_file(corpus, "train").is_file():
+        raise InputError(
+            f"{corpus} is not a corpus folder",
+            expected="train.jsonl.zst",
+            hint="selftaught corpus local TEXT --out DIR",
+        )
+    named = [Asked.of(*read_test(Path(test)), n) for test in tests]
+    heldout = Asked.of("heldout", list(_texts(corpus, "heldout")), n)
+    train = _indexed(corpus, out, n)
+    rows = _overlaps([heldout, *named], "train", train, lambda: _texts(corpus, "train"), rules)
+    if named:
+        rows += _overlaps(named, "heldout", _filter(heldout.hashes), lambda: heldout.texts, rules)
+    storage.write_jsonl(out / COPIED_FILE, _copies(named, corpus, n))
     storage.write_json(out / OVERLAP_FILE, rows)
     return rows
 
@@ -48,60 +70,73 @@ def _texts(corpus: Path, split: str) -> Iterable[str]:
     return (row.text for row in documents.read(corpus, split))
 
 
-def read_test(path: Path) -> Named:
-    """The texts of one test and its name: generated text alone of a samples folder, documents of anything else."""
+def read_test(path: Path) -> tuple[str, list[str]]:
+    """The name and the texts of one test: generated text alone of a samples folder, documents of anything else.
+
+    Raises InputError where there is no text, with what was found instead.
+    """
     if (path / SAMPLES_FILE).is_file():
         samples = storage.read_lines(path / SAMPLES_FILE, Sample)
         return f"samples {path.name}", [sample.text for sample in samples]
-    return path.name, [row.text for row in local.read_documents(local.find_files((path,)), Funnel())]
+    funnel = Funnel()
+    texts = [row.text for row in local.read_documents(local.find_files((path,)), funnel)]
+    if not texts:
+        dropped = ", ".join(f"{row.count} {row.reason}" for row in funnel.rows() if row.reason not in ("", "kept"))
+        raise InputError(f"no text in {path}", expected='text, or JSON lines with a field "text"', got=dropped)
+    return path.name, texts
 
 
-def _filter(texts: Iterable[str], total: int, n: int) -> Bloom:
-    """A filter of the n-grams of all texts, with room for just them."""
-    with console.progress("indexing", total, unit="documents") as bar:
-        hashes = []
-        for text in texts:
+def _indexed(corpus: Path, out: Path, n: int) -> Bloom:
+    """The filter of the training side: the one in `out` if it is of this text, else a new one that is kept there."""
+    content = f"{n}-grams of training text {storage.sha256(documents.split_file(corpus, 'train'))}"
+    if (out / PARAMETERS_FILE).is_file() and storage.read_json(out / PARAMETERS_FILE, Parameters).content == content:
+        return Bloom.load(out)
+    hashes = []
+    with console.progress("indexing", documents.count(corpus, "train"), unit="documents") as bar:
+        for text in _texts(corpus, "train"):
             hashes.append(ngram_hashes(text, n))
             bar.advance()
+    train = _filter(hashes)
+    train.save(out, content=content)
+    return train
+
+
+def _filter(hashes: Sequence[Array]) -> Bloom:
+    """A filter with room for just these."""
     found = Bloom(max(1, sum(map(len, hashes))))
     for part in hashes:
         found.add(part)
     return found
 
 
-def _overlap(named: Named, against: str, bloom: Bloom, texts: Iterable[str], rules: OverlapSettings) -> Overlap:
-    name, asked = named
-    hashes = [ngram_hashes(text, rules.words) for text in asked]
-    look_up: LookUp = bloom.contains
+def _overlaps(
+    asked: Sequence[Asked], against: str, bloom: Bloom, texts: Callable[[], Iterable[str]], rules: OverlapSettings
+) -> list[Overlap]:
+    found = [[bloom.contains(part) for part in one.hashes] for one in asked]
     if rules.exact:
-        look_up = _exact(np.unique(np.concatenate([*hashes, np.empty(0, np.uint64)])), texts, rules.words)
-    hits = [int(look_up(part).sum()) for part in hashes]
-    total = sum(map(len, hashes))
+        # Only what the filter holds can be there; of that, what the texts really hold.
+        pairs = [pair for one, masks in zip(asked, found, strict=True) for pair in zip(one.hashes, masks, strict=True)]
+        held = np.concatenate([part[mask] for part, mask in pairs] or [np.empty(0, np.uint64)])
+        known = Wanted(held).those_in(texts(), rules.words)
+        found = [[np.isin(part, known) for part in one.hashes] for one in asked]
+    rate = 0.0 if rules.exact else bloom.measured_rate()
+    return [_row(one, against, masks, rate) for one, masks in zip(asked, found, strict=True)]
+
+
+def _row(one: Asked, against: str, found: Sequence[Array], rate: float) -> Overlap:
+    total, hits = sum(map(len, one.hashes)), sum(int(part.sum()) for part in found)
     return Overlap(
-        name=name,
+        name=one.name,
         against=against,
-        documents=len(asked),
+        documents=len(one.texts),
         ngrams=total,
-        hits=sum(hits),
-        share=sum(hits) / total if total else 0.0,
-        false_positive_rate=0.0 if rules.exact else bloom.measured_rate(),
-        by_document=[hit / len(part) for hit, part in zip(hits, hashes, strict=True) if len(part)],
+        hits=hits,
+        share=hits / total if total else 0.0,
+        false_positive_rate=rate,
+        by_document=[int(part.sum()) / len(part) for part in found if len(part)],
     )
 
 
-def _exact(asked: np.ndarray[Any, Any], texts: Iterable[str], n: int) -> LookUp:
-    """Look-up in the n-grams that really occur in the texts (equal 64-bit hashes count as equal)."""
-    found = np.zeros(len(asked), dtype=np.bool_)
-    for text in texts:
-        hashes = ngram_hashes(text, n)
-        places = np.searchsorted(asked, hashes)
-        inside = places < len(asked)
-        places = places[inside]
-        found[places[asked[places] == hashes[inside]]] = True
-    known = asked[found]
-    return lambda hashes: np.isin(hashes, known)
-
-
-def _copies(named: Sequence[Named], corpus: Path, n: int) -> list[CopiedSpan]:
-    texts = [(name, text) for name, texts in named for text in texts]
+def _copies(named: Sequence[Asked], corpus: Path, n: int) -> list[CopiedSpan]:
+    texts = [(one.name, text) for one in named for text in one.texts]
     return longest_copies(texts, documents.read(corpus, "train"), n) if texts else []

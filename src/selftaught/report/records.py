@@ -105,3 +105,5 @@ class CopiedSpan:
     document: str
     """Id of a training document that holds it."""
     url: str
+    position: int = 0
+    """Number of the document's word that it begins with, counted from 0."""

@@ -1,0 +1,20 @@
+"""A Bloom filter the slow way: whole numbers without end, one bit at a time."""
+
+from __future__ import annotations
+
+ALL = (1 << 64) - 1
+
+
+def bits(key: int, blocks: int) -> set[tuple[int, int]]:
+    """Every (block, bit) that a key sets."""
+    found = set()
+    for half in (1, 2):
+        value = (key ^ (half * 0xD6E8FEB86659FD93 & ALL)) * 0xBF58476D1CE4E5B9 & ALL
+        value = (value ^ (value >> 29)) * 0x94D049BB133111EB & ALL
+        value ^= value >> 32
+        block = value * blocks >> 64
+        for _ in range(2):
+            value = value * 0x9E3779B97F4A7C15 & ALL
+            value ^= value >> 32
+            found |= {(block, value >> 9 * turn & 511) for turn in range(5)}
+    return found
