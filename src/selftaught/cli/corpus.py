@@ -5,20 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
 from selftaught.cli import words
-from selftaught.corpus import documents
-from selftaught.corpus.building import BuildSettings, build_corpus, build_default, build_local
-from selftaught.corpus.finishing import FinishingSettings
+from selftaught.corpus import documents, stages
+from selftaught.corpus.building import (
+    LINKS_FILE,
+    PAGES,
+    BuildSettings,
+    build_corpus,
+    build_default,
+    build_local,
+)
+from selftaught.corpus.cleaning import CleaningSettings
+from selftaught.corpus.extraction import ExtractionSettings
+from selftaught.corpus.finishing import DeduplicationSettings, FinishingSettings, SplitSettings
+from selftaught.corpus.links import LinkSettings
+from selftaught.corpus.politeness import FetchSettings
 from selftaught.errors import UsageError
 
+SIDES = tuple(documents.split_file(Path(), split).name for split in documents.SPLITS)
 WORDS = {
     "build": "Reddit submissions -> fetched pages -> corpus",
     "local": "files and folders of text -> corpus",
+    "links": "Reddit submissions -> links",
+    "fetch": "links -> raw pages",
+    "extract": "raw pages -> documents",
+    "clean": "documents -> documents that pass the filters",
+    "dedup": "documents -> documents without duplicates",
+    "split": "documents -> corpus",
 }
+"""`build` does the last six in one folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +65,105 @@ class Local(settings.Verb):
     settings: FinishingSettings = field(default_factory=FinishingSettings)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Links(settings.Verb):
+    """Collect the distinct links of Reddit submissions with enough karma."""
+
+    source: Positional[tuple[Path, ...]]
+    """Submission dumps (.zst, .xz, .bz2, .gz or plain JSON lines)."""
+    out: Path
+    """Folder of the links."""
+    settings: LinkSettings = field(default_factory=LinkSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch(settings.Verb):
+    """Fetch the pages that links lead to and keep them as they were served."""
+
+    source: Positional[Path]
+    """Folder made by `selftaught corpus links`."""
+    out: Path
+    """Folder of the pages."""
+    settings: FetchSettings = field(default_factory=FetchSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extract(settings.Verb):
+    """Take the main text out of pages."""
+
+    source: Positional[Path]
+    """Folder made by `selftaught corpus fetch` (or `build`)."""
+    out: Path
+    """Folder of the documents."""
+    settings: ExtractionSettings = field(default_factory=ExtractionSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clean(settings.Verb):
+    """Drop documents that are too short, mostly symbols or mostly repetition."""
+
+    source: Positional[Path]
+    """Folder made by an earlier stage, or a .jsonl file of documents (also .gz, .zst)."""
+    out: Path
+    """Folder of the documents that are left."""
+    settings: CleaningSettings = field(default_factory=CleaningSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dedup(settings.Verb):
+    """Drop exact and near duplicates; of each cluster the first document stays."""
+
+    source: Positional[Path]
+    """Folder made by an earlier stage, or a .jsonl file of documents (also .gz, .zst)."""
+    out: Path
+    """Folder of the documents that are left."""
+    settings: DeduplicationSettings = field(default_factory=DeduplicationSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split(settings.Verb):
+    """Split documents into train and held-out by a hash of their URL."""
+
+    source: Positional[Path]
+    """Folder made by an earlier stage, or a .jsonl file of documents (also .gz, .zst)."""
+    out: Path
+    """Folder of the corpus."""
+    settings: SplitSettings = field(default_factory=SplitSettings)
+
+
+Made = TypeVar("Made", Links, Fetch, Extract, Clean, Dedup, Split)
+
+
 def run(argv: Sequence[str]) -> None:
     """Run one word of the verb."""
     word = words.choose("corpus", argv, WORDS)
-    {"build": _build, "local": _local}[word](argv[1:])
+    run_word: dict[str, Callable[[Sequence[str]], None]] = {
+        "build": _build,
+        "local": _local,
+        "links": _stage("links", Links, stages.collect_links, LINKS_FILE),
+        "fetch": _stage("fetch", Fetch, stages.fetch_pages, PAGES, LINKS_FILE),
+        "extract": _stage("extract", Extract, stages.extract_documents, stages.DOCUMENTS_FILE),
+        "clean": _stage("clean", Clean, stages.clean_documents, stages.DOCUMENTS_FILE),
+        "dedup": _stage("dedup", Dedup, stages.deduplicate_documents, stages.DOCUMENTS_FILE),
+        "split": _stage("split", Split, stages.split_documents, *SIDES),
+    }
+    run_word[word](argv[1:])
+
+
+def _stage(
+    word: str, kind: type[Made], work: Callable[[Any, Path, Any], None], *outputs: str
+) -> Callable[[Sequence[str]], None]:
+    """The word that does one stage."""
+
+    def run_stage(argv: Sequence[str]) -> None:
+        resolved = settings.resolve(kind, argv, prog=f"selftaught corpus {word}")
+        command = resolved.command
+        given: Any = command.source
+        sources = given if isinstance(given, tuple) else (given,)
+        inputs = {f"source {number}": path for number, path in enumerate(sources)}
+        _make(resolved, f"corpus {word}", inputs, lambda: work(given, command.out, command.settings), outputs)
+
+    return run_stage
 
 
 def _build(argv: Sequence[str]) -> None:
@@ -79,22 +194,20 @@ def _local(argv: Sequence[str]) -> None:
 
 
 def _make(
-    resolved: settings.Resolved[Build] | settings.Resolved[Local],
+    resolved: settings.Resolved[Any],
     verb: str,
     inputs: dict[str, Path],
     work: Callable[[], None],
+    outputs: Sequence[str] = SIDES,
 ) -> None:
     command = resolved.command
-    plan: FinishingSettings = command.settings
-    with storage.run(command.out, verb=verb, plan=plan, sources=resolved.sources, inputs=inputs) as opened:
+    with storage.run(command.out, verb=verb, plan=command.settings, sources=resolved.sources, inputs=inputs) as opened:
         if opened.finished:
             console.line(f"{command.out} is finished")
         else:
             work()
-            for name in (documents.FUNNEL_FILE, documents.DROPS_FILE):
+            for name in (documents.FUNNEL_FILE, documents.DROPS_FILE, *outputs):
                 opened.declare(name)
-            for split in documents.SPLITS:
-                opened.declare(documents.split_file(command.out, split).name)
     rows = documents.read_funnel(command.out)
     if command.json:
         console.result([settings.as_document(row) for row in rows])

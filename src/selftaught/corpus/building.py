@@ -10,6 +10,7 @@ from selftaught import console, storage
 from selftaught.corpus.documents import Document, Funnel, FunnelRow, read_rows
 from selftaught.corpus.finishing import FinishingSettings, finish
 from selftaught.corpus.links import Link, LinkSettings, read_links
+from selftaught.corpus.politeness import FetchSettings
 
 PAGES, EXTRACTED_FILE, LINKS_FILE = "pages", "extracted.jsonl.zst", "links.jsonl.zst"
 
@@ -40,7 +41,7 @@ def build_corpus(
 
     Pages are kept raw in `out`/pages; a second call fetches only what is missing. `places`: see `corpus.fetching.fetch`.
     """
-    from selftaught.corpus.fetching import FetchSettings, fetch
+    from selftaught.corpus.fetching import fetch
 
     rules, out, funnel = settings or BuildSettings(), Path(out), Funnel()
     links = read_links(map(Path, submissions), rules.links, funnel)

@@ -57,6 +57,26 @@ class Funnel:
     drops: list[Drop] = field(default_factory=list)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
+    @classmethod
+    def load(cls, folder: Path) -> Funnel:
+        """What the stages before counted and dropped; an empty funnel where the folder has none."""
+        if not (folder / FUNNEL_FILE).is_file():
+            return cls()
+        counts = Counter({(row.stage, row.reason): row.count for row in read_funnel(folder)})
+        return cls(list(read_rows(folder / DROPS_FILE, Drop)), counts)
+
+    def until(self, stage: str) -> Funnel:
+        """The part of the funnel before a stage."""
+        stages = list(dict.fromkeys(name for name, _ in self.counts))
+        before = stages[: stages.index(stage)] if stage in stages else stages
+        counts = Counter({key: count for key, count in self.counts.items() if key[0] in before})
+        return Funnel([drop for drop in self.drops if drop.stage in before], counts)
+
+    def save(self, folder: Path) -> None:
+        """Write drops and, last, the funnel into a folder."""
+        storage.write_jsonl(folder / DROPS_FILE, self.drops)
+        storage.write_json(folder / FUNNEL_FILE, self.rows())
+
     def enter(self, stage: str, count: int = 1) -> None:
         """Count rows that enter a stage."""
         self.counts[stage, ""] += count

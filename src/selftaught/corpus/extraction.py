@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -27,9 +28,23 @@ SECONDS, GRACE_SECONDS = 20.0, 5.0
 _WAITING = 64
 
 
-def extract(files: Iterable[Path], links: Mapping[str, Link], funnel: Funnel) -> Iterator[Document]:
+@dataclass(frozen=True, kw_only=True)
+class ExtractionSettings:
+    """How text is taken out of pages."""
+
+    seconds_per_page: float = SECONDS
+    """A page that takes longer is dropped as `timeout`."""
+
+
+def extract(
+    files: Iterable[Path], links: Mapping[str, Link], funnel: Funnel, rules: ExtractionSettings | None = None
+) -> Iterator[Document]:
     """Documents of all pages in WARC files, in order; what gives none is dropped as `no text`, `timeout` or `crash`."""
-    with Workers(compute.usable_cores()) as workers, console.progress("extracting", len(links), unit="pages") as bar:
+    seconds = (rules or ExtractionSettings()).seconds_per_page
+    with (
+        Workers(compute.usable_cores(), seconds=seconds) as workers,
+        console.progress("extracting", len(links), unit="pages") as bar,
+    ):
         for page, text, reason in workers.texts(page for file in files for page in read_pages(file)):
             bar.advance()
             funnel.enter(STAGE)

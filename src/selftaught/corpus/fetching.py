@@ -20,6 +20,7 @@ from selftaught import console, storage
 from selftaught.corpus import pages
 from selftaught.corpus.documents import Funnel, read_rows
 from selftaught.corpus.links import Link
+from selftaught.corpus.politeness import FetchSettings
 from selftaught.corpus.urls import normalise
 
 STAGE = "fetch"
@@ -31,22 +32,6 @@ _REDIRECTS, _RETRIES = 5, 3
 _TRY_AGAIN = frozenset((429, 500, 502, 503, 504))
 _LONGEST_WAIT_SECONDS = 60.0
 """A host that wants longer pauses, by Retry-After or its robots.txt, is left alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FetchSettings:
-    """How pages are fetched."""
-
-    user_agent: str = "selftaught/0.1 (research corpus; respects robots.txt)"
-    """Who asks; put a way to reach you into it before fetching other people's pages."""
-    concurrent: int = 32
-    """Requests under way at a time."""
-    per_host: int = 2
-    """Requests under way at a time to one host."""
-    timeout_seconds: float = 20.0
-    """Longest time for one page."""
-    largest_bytes: int = 8 << 20
-    """Larger pages are dropped (after decompression)."""
 
 
 @dataclass(frozen=True, kw_only=True)

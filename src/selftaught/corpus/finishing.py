@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from selftaught import console, storage
 from selftaught.corpus import documents
@@ -15,18 +14,29 @@ from selftaught.corpus.documents import Document, Funnel
 from selftaught.corpus.splitting import side
 from selftaught.errors import InputError
 
-if TYPE_CHECKING:
-    from selftaught.corpus.deduplication import Deduplicator
+CLEAN, DUPLICATES, SPLIT = "clean", "duplicates", "split"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinishingSettings:
-    """How documents are cleaned, compared and split."""
+class DeduplicationSettings:
+    """Which documents count as the same."""
+
+    near_duplicate: float = 0.8
+    """Jaccard similarity of 5-word shingles from which on a document counts as a near duplicate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    """How much is held out."""
 
     heldout: float = 0.05
     """Share of documents that is held out, chosen by a hash of the URL (GPT-2 paper, section 3: 5 %)."""
-    near_duplicate: float = 0.8
-    """Jaccard similarity of 5-word shingles from which on a document counts as a near duplicate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishingSettings(DeduplicationSettings, SplitSettings):
+    """How documents are cleaned, compared and split."""
+
     cleaning: CleaningSettings = field(default_factory=CleaningSettings)
 
 
@@ -35,42 +45,54 @@ def finish(rows: Iterable[Document], out: Path, funnel: Funnel, rules: Finishing
 
     `rows` come best first: of duplicates the first stays. Raises InputError if a side of the split stays empty.
     """
-    from selftaught.corpus.deduplication import Deduplicator
-
-    seen = Deduplicator(rules.near_duplicate)
-    with ExitStack() as stack, console.progress("cleaning", unit="documents") as bar:
-        adders = {
-            split: stack.enter_context(storage.writing_rows(documents.split_file(out, split)))
-            for split in documents.SPLITS
-        }
-        for row in rows:
-            bar.advance()
-            if _passes(row, funnel, rules, seen):
-                split = side(row.url, rules.heldout)
-                adders[split](row)
-                funnel.counts["split", split] += 1
-        _require_both_sides(funnel, rules)
-    storage.write_jsonl(out / documents.DROPS_FILE, funnel.drops)
-    storage.write_json(out / documents.FUNNEL_FILE, funnel.rows())
+    cleaned = clean(rows, funnel, rules.cleaning)
+    split(deduplicate(cleaned, funnel, rules.near_duplicate), out, funnel, rules.heldout)
+    funnel.save(out)
     return funnel.rows()
 
 
-def _passes(row: Document, funnel: Funnel, rules: FinishingSettings, seen: Deduplicator) -> bool:
-    funnel.enter("clean")
-    if reason := reason_to_drop(row.text, rules.cleaning):
-        funnel.drop("clean", reason, id=row.id, url=row.url)
-        return False
-    funnel.keep("clean")
-    funnel.enter("duplicates")
-    if reason := seen.reason_to_drop(row.text):
-        funnel.drop("duplicates", reason, id=row.id, url=row.url)
-        return False
-    funnel.keep("duplicates")
-    return True
+def clean(rows: Iterable[Document], funnel: Funnel, rules: CleaningSettings) -> Iterator[Document]:
+    """The documents that pass the filters of `corpus.cleaning`."""
+    for row in rows:
+        funnel.enter(CLEAN)
+        if reason := reason_to_drop(row.text, rules):
+            funnel.drop(CLEAN, reason, id=row.id, url=row.url)
+            continue
+        funnel.keep(CLEAN)
+        yield row
 
 
-def _require_both_sides(funnel: Funnel, rules: FinishingSettings) -> None:
-    sides = {split: funnel.counts["split", split] for split in documents.SPLITS}
+def deduplicate(rows: Iterable[Document], funnel: Funnel, threshold: float) -> Iterator[Document]:
+    """The documents that are no duplicate of one before (see `corpus.deduplication`)."""
+    from selftaught.corpus.deduplication import Deduplicator
+
+    seen = Deduplicator(threshold)
+    for row in rows:
+        funnel.enter(DUPLICATES)
+        if reason := seen.reason_to_drop(row.text):
+            funnel.drop(DUPLICATES, reason, id=row.id, url=row.url)
+            continue
+        funnel.keep(DUPLICATES)
+        yield row
+
+
+def split(rows: Iterable[Document], out: Path, funnel: Funnel, heldout: float) -> None:
+    """Write each document to its side. Raises InputError, and leaves nothing, if a side stays empty."""
+    with ExitStack() as stack, console.progress("cleaning", unit="documents") as bar:
+        adders = {
+            name: stack.enter_context(storage.writing_rows(documents.split_file(out, name)))
+            for name in documents.SPLITS
+        }
+        for row in rows:
+            bar.advance()
+            name = side(row.url or row.id, heldout)
+            adders[name](row)
+            funnel.counts[SPLIT, name] += 1
+        _require_both_sides(funnel, heldout)
+
+
+def _require_both_sides(funnel: Funnel, heldout: float) -> None:
+    sides = {name: funnel.counts[SPLIT, name] for name in documents.SPLITS}
     if all(sides.values()):
         return
     reasons = ", ".join(f"{row.count} {row.reason}" for row in funnel.rows() if row.reason not in ("", "kept", *sides))
@@ -78,7 +100,5 @@ def _require_both_sides(funnel: Funnel, rules: FinishingSettings) -> None:
         "too little text to hold some of it out",
         expected="at least one document on each side of the split",
         got=f"{sides['train']} train, {sides['heldout']} held out" + (f"; dropped: {reasons}" if reasons else ""),
-        hint=f"give more text, or another --heldout than {rules.heldout:g}"
-        if sum(sides.values())
-        else "give more text",
+        hint=f"give more text, or another --heldout than {heldout:g}" if sum(sides.values()) else "give more text",
     )

@@ -1,0 +1,133 @@
+"""One stage at a time, each into a folder of its own that the next one reads, so that any can be run again alone.
+
+    links -> links.jsonl.zst     fetch -> pages/ + links.jsonl.zst     extract, clean, dedup -> documents.jsonl.zst
+    split -> a corpus folder
+
+Every folder also holds the drops and the funnel of all stages so far; together they are those of `building.build_corpus`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from selftaught import console, storage
+from selftaught.corpus import extraction, finishing
+from selftaught.corpus.building import LINKS_FILE, PAGES
+from selftaught.corpus.cleaning import CleaningSettings
+from selftaught.corpus.documents import Document, Funnel, read_rows
+from selftaught.corpus.extraction import ExtractionSettings
+from selftaught.corpus.finishing import DeduplicationSettings, SplitSettings
+from selftaught.corpus.links import Link, LinkSettings, read_links
+from selftaught.corpus.politeness import FetchSettings
+from selftaught.errors import InputError, MismatchError
+
+DOCUMENTS_FILE = "documents.jsonl.zst"
+
+
+def collect_links(submissions: Sequence[str | Path], out: str | Path, settings: LinkSettings | None = None) -> None:
+    """Distinct links of Reddit submission files, best first."""
+    funnel = Funnel()
+    links = read_links(map(Path, submissions), settings or LinkSettings(), funnel)
+    _require(links, funnel, "links")
+    storage.write_jsonl(Path(out) / LINKS_FILE, links)
+    funnel.save(Path(out))
+
+
+def fetch_pages(
+    folder: str | Path,
+    out: str | Path,
+    settings: FetchSettings | None = None,
+    *,
+    places: Mapping[str, tuple[str, int]] | None = None,
+) -> None:
+    """Raw pages of a folder of links. Pages that are there are not fetched again; `places`: see `fetching.fetch`."""
+    from selftaught.corpus import fetching
+
+    out, links = Path(out), _links(Path(folder))
+    funnel = _begin(Path(folder), fetching.STAGE)
+    fetching.fetch(links, out / PAGES, settings or FetchSettings(), funnel, places=places)
+    storage.write_jsonl(out / LINKS_FILE, links)
+    funnel.save(out)
+
+
+def extract_documents(folder: str | Path, out: str | Path, settings: ExtractionSettings | None = None) -> None:
+    """The main text of a folder of pages."""
+    folder = Path(folder)
+    links = {link.url: link for link in _links(folder)}
+    files = sorted((folder / PAGES).glob("*.warc.gz"))
+    if not files:
+        raise InputError(
+            f"{folder} holds no pages", expected=f"{PAGES}/*.warc.gz", hint="selftaught corpus fetch LINKS"
+        )
+    funnel = Funnel.load(folder).until(extraction.STAGE)
+    _write(extraction.extract(files, links, funnel, settings), Path(out), funnel)
+
+
+def clean_documents(source: str | Path, out: str | Path, settings: CleaningSettings | None = None) -> None:
+    """The documents that pass the filters."""
+    funnel = _begin(Path(source), finishing.CLEAN)
+    _write(finishing.clean(_documents(Path(source)), funnel, settings or CleaningSettings()), Path(out), funnel)
+
+
+def deduplicate_documents(source: str | Path, out: str | Path, settings: DeduplicationSettings | None = None) -> None:
+    """The documents without exact and near duplicates; of each cluster the first one stays."""
+    funnel = _begin(Path(source), finishing.DUPLICATES)
+    threshold = (settings or DeduplicationSettings()).near_duplicate
+    _write(finishing.deduplicate(_documents(Path(source)), funnel, threshold), Path(out), funnel)
+
+
+def split_documents(source: str | Path, out: str | Path, settings: SplitSettings | None = None) -> None:
+    """A corpus folder: the documents on their sides of the split."""
+    funnel = _begin(Path(source), finishing.SPLIT)
+    finishing.split(_documents(Path(source)), Path(out), funnel, (settings or SplitSettings()).heldout)
+    funnel.save(Path(out))
+
+
+def _begin(source: Path, stage: str) -> Funnel:
+    """The funnel so far. Raises MismatchError if these rows have been through the stage."""
+    funnel = Funnel.load(source) if source.is_dir() else Funnel()
+    if any(name == stage for name, _ in funnel.counts):
+        raise MismatchError(
+            f"{source} has been through {stage} before",
+            hint="Give the folder of an earlier stage, or the .jsonl.zst file itself to begin a new funnel.",
+        )
+    return funnel
+
+
+def _links(folder: Path) -> list[Link]:
+    if not (folder / LINKS_FILE).is_file():
+        raise InputError(
+            f"{folder} holds no links", expected=LINKS_FILE, hint="selftaught corpus links SUBMISSIONS --out DIR"
+        )
+    return list(read_rows(folder / LINKS_FILE, Link))
+
+
+def _documents(source: Path) -> Iterator[Document]:
+    path = source / DOCUMENTS_FILE if source.is_dir() else source
+    if not path.is_file():
+        raise InputError(
+            f"no documents in {source}", expected=f"a folder with {DOCUMENTS_FILE}, or one .jsonl file (also .gz, .zst)"
+        )
+    with console.progress("documents", unit="documents") as bar:
+        for row in read_rows(path, Document):
+            bar.advance()
+            yield row
+
+
+def _write(rows: Iterable[Document], out: Path, funnel: Funnel) -> None:
+    storage.write_jsonl(out / DOCUMENTS_FILE, _some(rows, funnel))
+    funnel.save(out)
+
+
+def _some(rows: Iterable[Document], funnel: Funnel) -> Iterator[Document]:
+    count = 0
+    for count, row in enumerate(rows, 1):  # noqa: B007 - counted on purpose
+        yield row
+    _require(count, funnel, "documents")
+
+
+def _require(kept: object, funnel: Funnel, what: str) -> None:
+    if not kept:
+        reasons = ", ".join(f"{row.count} {row.reason}" for row in funnel.rows() if row.reason not in ("", "kept"))
+        raise InputError(f"no {what} are left", got=f"dropped: {reasons}" if reasons else "nothing came in")
