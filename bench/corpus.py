@@ -1,0 +1,281 @@
+"""Corpus stages: links, near duplicates and extraction, ours beside their peers, for speed and for what they find.
+
+    python bench/corpus.py [--quick] [--json FILE]
+
+Speed is rows, documents and pages a second of processor time. Beside it stand the F1 of extracted words on pages with known
+main text, and the share of planted near duplicates that is found. Real links, texts and pages come from ../shared/data;
+without it links are made up, texts are the sources of Python's standard library, and extraction is left out.
+
+Peers (pip install w3lib rensa readability-lxml resiliparse; each is left out where it is not installed): w3lib is Scrapy's
+canonicalisation of URLs; rensa gets 5-word shingles made in Python, as its own examples do.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import re
+import sysconfig
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from selftaught.corpus.deduplication import Deduplicator
+from selftaught.corpus.documents import Funnel
+from selftaught.corpus.extraction import extract_text
+from selftaught.corpus.links import LinkSettings, read_links
+from side_by_side import SideBySide
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+BUILD = Path(__file__).parents[1] / "build" / "bench"
+SHINGLE_WORDS = 5
+Extractor = Callable[[bytes], str]
+
+
+def main() -> None:
+    """Compare and show."""
+    bench = SideBySide("corpus")
+    _compare_links(bench)
+    _compare_duplicates(bench)
+    _compare_extraction(bench)
+    bench.finish()
+
+
+# links
+
+
+def _compare_links(bench: SideBySide) -> None:
+    w3lib = bench.peer("w3lib.url")
+    rows = list(islice(_submissions(), 10_000 if bench.quick else 40_000))
+    path = BUILD / "submissions.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    peers = {"json, no normal form": lambda: _plain_links(path, lambda url: url)}
+    if w3lib:
+        peers["json, w3lib"] = lambda: _plain_links(path, w3lib.canonicalize_url)
+    bench.compare(
+        "links of submissions",
+        lambda: read_links([path], LinkSettings(), Funnel()),
+        peers,
+        amount=len(rows),
+        unit="rows/s",
+    )
+
+
+def _submissions() -> Iterator[dict[str, Any]]:
+    """Real submissions where they are, over and over with other addresses; else made-up ones."""
+    files = sorted((DATA / "reddit").glob("top_posts-*.jsonl"))
+    real = [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+    rows = real or [{"url": f"http://example.org/a/{number}?b=1", "score": number % 9} for number in range(1000)]
+    turn = 0
+    while True:
+        for row in rows:
+            yield {**row, "url": f"{row['url']}{'&' if '?' in str(row['url']) else '?'}turn={turn}"} if turn else row
+        turn += 1
+
+
+def _plain_links(path: Path, normal: Callable[[str], str]) -> dict[str, int]:
+    """What a short script does: parse, filter by score, keep the best of equal addresses."""
+    best: dict[str, int] = {}
+    for line in path.open(encoding="utf-8"):
+        row = json.loads(line)
+        if not isinstance(row.get("score"), int) or row["score"] < 3 or row.get("self"):
+            continue
+        try:
+            url = normal(row.get("url") or "")
+        except ValueError:
+            continue
+        best[url] = max(best.get(url, 0), row["score"])
+    return best
+
+
+# near duplicates
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A document and a changed copy of it, with the true Jaccard similarity of their shingles."""
+
+    text: str
+    changed: str
+    similarity: float
+
+
+def _compare_duplicates(bench: SideBySide) -> None:
+    rensa = bench.peer("rensa")
+    texts = list(islice(_texts(), 1500 if bench.quick else 6000))
+    planted = [_planted(text, seed) for seed, text in enumerate(texts[: len(texts) // 3])]
+    mixed = [*texts, *(pair.changed for pair in planted)]
+    random.Random(1).shuffle(mixed)
+    if rensa is None:
+        return
+    bench.compare(
+        "near duplicates",
+        lambda: _flags(mixed),
+        {"rensa": lambda: _rensa_flags(rensa, mixed)},
+        amount=len(mixed),
+        unit="documents/s",
+        repeats=2 if bench.quick else 3,
+    )
+    for low, high in ((0.9, 1.0), (0.8, 0.9)):
+        chosen = [pair for pair in planted if low <= pair.similarity < high]
+        ours, theirs = (_share_found(flags, chosen) for flags in (_flags, partial(_rensa_flags, rensa)))
+        case = f"near duplicates found, similarity {low:g}-{high:g} ({len(chosen)} pairs)"
+        bench.note(case, ours, theirs, "rensa", unit="share", larger_is_better=True)
+    apart = [pair for pair in planted if pair.similarity < 0.7]
+    ours, theirs = (1 - _share_found(flags, apart) for flags in (_flags, partial(_rensa_flags, rensa)))
+    case = f"kept apart, similarity below 0.7 ({len(apart)} pairs)"
+    bench.note(case, ours, theirs, "rensa", unit="share", larger_is_better=True)
+
+
+def _share_found(flags: Callable[[Sequence[str]], list[bool]], pairs: Sequence[Planted]) -> float:
+    return sum(flags([pair.text, pair.changed])[1] for pair in pairs) / max(1, len(pairs))
+
+
+def _planted(text: str, seed: int) -> Planted:
+    draw, words = random.Random(seed), text.split()
+    changed = list(words)
+    for _ in range(round(len(words) * draw.random() * 0.08)):
+        changed[draw.randrange(len(words))] = "changed"
+    first, second = _shingles(text), _shingles(" ".join(changed))
+    return Planted(text, " ".join(changed), len(first & second) / max(1, len(first | second)))
+
+
+def _texts() -> Iterator[str]:
+    """Different documents of at least 60 words."""
+    seen: set[str] = set()
+    for text in _documents():
+        start = " ".join(text.split()[:20])
+        if len(text.split()) >= 60 and start not in seen:
+            seen.add(start)
+            yield text[:20_000]
+
+
+def _documents() -> Iterator[str]:
+    files = sorted((DATA / "text").glob("*.jsonl"))
+    for file in files:
+        for line in file.read_bytes().splitlines():
+            yield json.loads(line)["text"]
+    if not files:
+        for path in sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")):
+            yield path.read_text(errors="replace")
+
+
+def _shingles(text: str) -> set[str]:
+    words = re.findall(r"[^\W_]+", text.lower())
+    return {" ".join(words[start : start + SHINGLE_WORDS]) for start in range(len(words) - SHINGLE_WORDS + 1)}
+
+
+def _flags(texts: Sequence[str]) -> list[bool]:
+    seen = Deduplicator(0.8)
+    return [bool(seen.reason_to_drop(text)) for text in texts]
+
+
+def _rensa_flags(rensa: ModuleType, texts: Sequence[str]) -> list[bool]:
+    """Signatures and index of rensa and index with our number of minima and bands, candidates checked like ours."""
+    index = rensa.RMinHashLSH(threshold=0.8, num_perm=128, num_bands=16)
+    kept: list[Any] = []
+    flags = []
+    for text in texts:
+        signature = rensa.RMinHash(num_perm=128, seed=1)
+        signature.update(list(_shingles(text)))
+        double = any(kept[number].jaccard(signature) >= 0.8 for number in index.query(signature))
+        flags.append(double)
+        if not double:
+            index.insert(len(kept), signature)
+            kept.append(signature)
+    return flags
+
+
+# extraction
+
+
+def _compare_extraction(bench: SideBySide) -> None:
+    pages = list(islice(_gold_pages(), 60 if bench.quick else 250))
+    peers = _extractors(bench)
+    if not pages:
+        print("../shared/data/html is not there, so extraction is left out")
+        return
+    bodies = [body for body, _ in pages]
+    bench.compare(
+        "extraction",
+        lambda: [extract_text(body, "text/html") for body in bodies],
+        {name: _each(extractor, bodies) for name, extractor in peers.items()},
+        amount=len(pages),
+        unit="pages/s",
+        repeats=1 if bench.quick else 3,
+        warm=False,
+    )
+    ours = _mean_f1(lambda body: extract_text(body, "text/html"), pages)
+    for name, extractor in peers.items():
+        bench.note("extraction, F1 of words", ours, _mean_f1(extractor, pages), name, unit="F1", larger_is_better=True)
+
+
+def _gold_pages() -> Iterator[tuple[bytes, str]]:
+    """Pages whose main text people marked, the sets in turns."""
+    sets = ("cleaneval-dev", "dragnet-part", "readability")
+    readers = [_gold_rows(gold) for name in sets for gold in (DATA / "html" / name).glob("gold*.jsonl")]
+    while readers:
+        for reader in list(readers):
+            page = next(reader, None)
+            if page is None:
+                readers.remove(reader)
+            else:
+                yield page
+
+
+def _gold_rows(gold: Path) -> Iterator[tuple[bytes, str]]:
+    for line in gold.read_bytes().splitlines():
+        row = json.loads(line)
+        yield gzip.decompress((gold.parent / row["file"]).read_bytes()), row["gold_text"]
+
+
+def _extractors(bench: SideBySide) -> Mapping[str, Extractor]:
+    import trafilatura
+
+    found: dict[str, Extractor] = {"trafilatura as it comes": lambda body: trafilatura.extract(body) or ""}
+    if readability := bench.peer("readability"):
+        import lxml.html
+
+        def by_readability(body: bytes) -> str:
+            summary = readability.Document(body.decode("utf-8", "replace")).summary()
+            return str(lxml.html.fromstring(summary).text_content())
+
+        found["readability-lxml"] = by_readability
+    if resiliparse := bench.peer("resiliparse.extract.html2text"):
+        found["resiliparse"] = lambda body: str(
+            resiliparse.extract_plain_text(body.decode("utf-8", "replace"), main_content=True, alt_texts=False)
+        )
+    return found
+
+
+def _each(extractor: Extractor, bodies: Sequence[bytes]) -> Callable[[], object]:
+    return lambda: [_safely(extractor, body) for body in bodies]
+
+
+def _safely(extractor: Extractor, body: bytes) -> str:
+    try:
+        return extractor(body)
+    except Exception:  # noqa: BLE001 - a peer that raises on a page has found nothing on it
+        return ""
+
+
+def _mean_f1(extractor: Extractor, pages: Sequence[tuple[bytes, str]]) -> float:
+    return sum(_f1(_safely(extractor, body), gold) for body, gold in pages) / len(pages)
+
+
+def _f1(found: str, gold: str) -> float:
+    """F1 of the words found, counted with their number."""
+    one, other = (Counter(re.findall(r"\w+", text.lower())) for text in (found, gold))
+    shared = sum((one & other).values())
+    return 2 * shared / max(1, one.total() + other.total())
+
+
+if __name__ == "__main__":
+    main()
