@@ -64,8 +64,8 @@ def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
 def share_processors() -> None:
     """Let torch's threads sleep soon instead of spinning while they wait for one another; to be called before torch is imported.
 
-    With the default they spin, and where another program uses a core, small training steps get 5 to 20 times slower; with
-    this they lose a tenth. A setting of the user's own is respected.
+    With the default they spin, and where another program uses a core, small training steps get 5 to 20 times slower. The
+    price is up to a quarter of the speed of the smallest networks on an idle machine. A setting of the user's own is respected.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
