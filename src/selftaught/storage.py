@@ -356,11 +356,13 @@ def run(
     plan: Any,
     sources: Mapping[str, str] | None = None,
     inputs: Mapping[str, Path] | None = None,
+    more: bool = False,
 ) -> Iterator[Run]:
     """Open `folder` as the run of `verb` with the settings `plan` and yield it; record how the block ends.
 
-    The same verb, settings and inputs in the same folder resume (or find it `finished`). Raises OutputError if another
-    process is in it or it belongs to something else, MismatchError (with the difference) if settings or inputs changed.
+    The same verb, settings and inputs in the same folder resume (or find it `finished`, unless there is `more` to do than the
+    finished run did). Raises OutputError if another process is in it or it belongs to something else, MismatchError (with the
+    difference) if settings or inputs changed.
     """
     _prepare(folder)
     hashed = {name: Input(path=str(path), sha256=identity(path)) for name, path in (inputs or {}).items()}
@@ -380,7 +382,7 @@ def run(
             seconds=old.seconds if old else 0.0,
             outputs=old.outputs if old else {},
         )
-        if old is not None and old.status == "finished" and _outputs_hold(folder, old):
+        if old is not None and old.status == "finished" and not more and _outputs_hold(folder, old):
             yield Run(folder, old, finished=True, resumed=True)
             return
         sweep(folder)

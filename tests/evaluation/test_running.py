@@ -11,9 +11,10 @@ import pytest
 
 from selftaught import compute, storage
 from selftaught.checkpoint import native
+from selftaught.cli import evaluate as cli
 from selftaught.corpus import documents
 from selftaught.corpus.documents import Document
-from selftaught.errors import DamagedFileError, InputError, UsageError
+from selftaught.errors import InputError, MismatchError, UsageError
 from selftaught.evaluation import measuring
 from selftaught.evaluation.protocols import EvaluateSettings
 from selftaught.evaluation.running import evaluate
@@ -36,7 +37,7 @@ class Known(LanguageModel):
     """Gives each character of a continuation the probability 1/4, and half of that if it is an `x`."""
 
     def __init__(self) -> None:
-        self.name = "known"
+        self.name, self.precision = "known", "float32"
 
     context = 1000
     parameters = 7
@@ -45,19 +46,28 @@ class Known(LanguageModel):
         return context
 
     def log_probs(
-        self, pairs: Sequence[tuple[str, str]], advance: Callable[[int], None] | None = None
+        self,
+        pairs: Sequence[tuple[str, str]],
+        advance: Callable[[float], None] | None = None,
+        *,
+        barred: Sequence[str] = (),
     ) -> list[LogProb]:
         return [self._of(continuation) for _, continuation in pairs]
 
     def document_log_probs(
-        self, texts: Sequence[str], *, stride: int | None = None, advance: Callable[[int], None] | None = None
+        self, texts: Sequence[str], *, stride: int | None = None, advance: Callable[[float], None] | None = None
     ) -> list[LogProb]:
         return [self._of(text) for text in texts]
 
     @staticmethod
     def _of(text: str) -> LogProb:
         by_token = tuple(-math.log(8 if sign == "x" else 4) for sign in text)
-        return LogProb(total=sum(by_token), by_token=by_token, greedy=tuple(sign != "x" for sign in text))
+        return LogProb(
+            total=sum(by_token),
+            by_token=by_token,
+            greedy=tuple(sign != "x" for sign in text),
+            allowed=tuple(sign not in "xy" for sign in text),
+        )
 
 
 def test_arithmetic_of_choices_words_and_texts() -> None:
@@ -70,11 +80,23 @@ def test_arithmetic_of_choices_words_and_texts() -> None:
     assert answers[0].log_probs == pytest.approx((-math.log(4 * 64), -math.log(64)))
     assert measuring.mark_choices(answers, "p")[0].mark.value == 0.5
     words = [Passage(id="1", context="c", word=" abc"), Passage(id="2", context="c", word=" x")]
-    accuracy, perplexity = measuring.mark_last_words(measuring.last_words(Known(), words, advance=lambda _: None), "p")
+    answered = measuring.last_words(Known(), words, advance=lambda _: None)
+    accuracy, perplexity = measuring.mark_last_words(answered, "p")
     assert accuracy.mark.value == 0.5
     assert perplexity.mark.value == pytest.approx(math.sqrt(4**4 * 4 * 8))
+    words = [Passage(id=word, context="c", word=word) for word in (" xa", " ya", " ax", " aa")]
+    answered = measuring.last_words(Known(), words, advance=lambda _: None)
+    (accuracy, _), (filtered, last) = (
+        measuring.mark_last_words(answered, "p"),
+        measuring.mark_other_readings(answered, "p"),
+    )
+    assert [one.mark.value for one in (accuracy, filtered, last)] == [0.5, 0.25, 0.75]
     (text,) = measuring.texts(Known(), [Text(id="1", text="abcd", units=2)], stride=0, advance=lambda _: None)
     assert text.nats / text.units / math.log(2) == pytest.approx(4)
+    long = measuring.long_text(Known(), Text(id="t", text="ab" * 1000, units=500), stride=0, advance=lambda _: None)
+    assert [(one.id, one.tokens) for one in long] == [("t@0", 1024), ("t@1024", 976)]
+    nats = measuring.mark_long_text(long, 500)
+    assert (nats.value, nats.error, nats.n) == (pytest.approx(4 * math.log(4)), pytest.approx(0, abs=1e-9), 500)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +174,77 @@ def test_finished_tasks_are_not_run_again(model: Path, corpus: Path, tmp_path: P
     assert {score.task for score in scores} == {"heldout", "lastword"}
 
 
+def test_results_hold_all_tasks_of_the_folder(model: Path, corpus: Path, tmp_path: Path) -> None:
+    evaluate(model, "lastword", corpus=corpus, out=tmp_path)
+    assert {score.task for score in evaluate(model, "heldout", corpus=corpus, out=tmp_path)} == {"heldout"}
+    assert {score.task for score in storage.read_json(tmp_path / "results.json", list[Score])} == {
+        "heldout",
+        "lastword",
+    }
+
+
+def test_kept_scores_are_not_taken_for_another_models(model: Path, corpus: Path, tmp_path: Path) -> None:
+    evaluate(model, "lastword", corpus=corpus, out=tmp_path / "o")
+    network = Transformer(ModelShape(layers=1, heads=2, channels=16, context=64, vocabulary=300))
+    initialise(network, compute.generator("another"))
+    native.save(network, LanguageModel.load(model).tokenizer, tmp_path / "tiny")
+    with pytest.raises(MismatchError, match="another model"):
+        evaluate(tmp_path / "tiny", "lastword", corpus=corpus, out=tmp_path / "o")
+    with pytest.raises(MismatchError, match="seed: 1 -> 2"):
+        evaluate(model, "lastword", corpus=corpus, out=tmp_path / "o", settings=EvaluateSettings(seed=2))
+
+
+def test_the_verb_adds_tasks_to_a_finished_folder(model: Path, corpus: Path, tmp_path: Path) -> None:
+    words = [str(model), "--corpus", str(corpus), "--out", str(tmp_path / "o")]
+    for task, expected in (("lastword", {"lastword"}), ("cloze", {"lastword", "cloze"})):
+        cli.run([words[0], task, *words[1:]])
+        assert {score.task for score in storage.read_json(tmp_path / "o" / "results.json", list[Score])} == expected
+    before = (tmp_path / "o" / "run.json").stat().st_mtime_ns
+    cli.run([words[0], "cloze", *words[1:]])
+    assert (tmp_path / "o" / "run.json").stat().st_mtime_ns == before
+
+
+def test_long_tasks_run_if_they_are_named(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.write_text(tmp_path / "d" / "enwik8" / "enwik8_prefix.bin", "<page> Anna &amp; Peter </page>\n" * 20)
+    storage.write_text(tmp_path / "d" / "lm1b" / "1b_benchmark.test.tokens", "Anna sold kettles .\nPeter , too .\n")
+    storage.write_text(tmp_path / "d" / "wikitext103" / "wiki.test.tokens", " = Title = \n Anna sold <unk> . \n")
+    with pytest.raises(InputError, match="nothing to run by itself"):
+        evaluate(model, data=tmp_path / "d", out=tmp_path / "o")
+    scores = evaluate(model, ["enwik8", "1bw", "wikitext103"], data=tmp_path / "d", out=tmp_path / "o")
+    assert {(score.task, score.metric, score.n) for score in scores} == {
+        ("enwik8", "bits_per_byte", 640), ("1bw", "perplexity", 10), ("wikitext103", "perplexity", 9)
+    }  # fmt: skip
+    settings = EvaluateSettings(sentences_alone=True, stride=0)
+    (score,) = evaluate(model, "1bw", data=tmp_path / "d", out=tmp_path / "alone", settings=settings)
+    assert score.n == 2
+    assert "each sentence alone" in score.protocol
+    storage.write_text(tmp_path / "d" / "lambada" / "lambada_test.jsonl", '{"text": "a good line here"}\n')
+    evaluate(model, data=tmp_path / "d", out=tmp_path / "named")
+    assert "run if named: wikitext103, 1bw, enwik8" in capsys.readouterr().out
+
+
+def test_a_folder_without_data_sets_says_what_was_looked_for(
+    model: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "d").mkdir()
+    settings = EvaluateSettings(most_bytes=2000, most_questions=2)
+    evaluate(model, corpus=corpus, data=tmp_path / "d", out=tmp_path / "o", settings=settings)
+    assert "looked for lambada/lambada_test.jsonl, wikitext2/" in capsys.readouterr().out
+
+
+def test_each_choice_is_in_the_protocol(model: Path, data: Path, tmp_path: Path) -> None:
+    settings = EvaluateSettings(
+        detokeniser="none", unknown="replace", units="words", clean_lambada=False, stride=16, limit=4
+    )
+    scores = evaluate(model, ["lambada", "wikitext2"], data=data, out=tmp_path, settings=settings)
+    protocol = {score.task: score.protocol for score in scores}
+    for words in ("as it is tokenised", "<unk> replaced", "per original word (10)", "scoring 16 tokens", "first 4"):
+        assert words in protocol["wikitext2"]
+    assert "text as it is" in protocol["lambada"]
+
+
 def test_wrong_requests_say_what_to_type(model: Path, corpus: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"lambada"):
         evaluate(model, "lambda", data=data, out=tmp_path)
@@ -167,5 +260,5 @@ def test_a_malformed_data_set_is_named(model: Path, tmp_path: Path) -> None:
     storage.write_text(
         tmp_path / "d" / "lambada" / "lambada_test.jsonl", '{"text": "a good line here"}\n{"txt": "bad"}\n'
     )
-    with pytest.raises(DamagedFileError, match="line 2"):
+    with pytest.raises(InputError, match="line 2"):
         evaluate(model, "lambada", data=tmp_path / "d", out=tmp_path / "o")

@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from selftaught import storage
+from selftaught.errors import InputError
 from selftaught.tasks import cloze, detokenizers, marking, modelling, passages, winograd
+from selftaught.tasks.rows import read_lines
 from selftaught.tasks.words import STOP_WORDS, sentences
+
+TABLE_3_ACCURACIES = [
+    *((percent, 5153) for percent in (45.99, 55.48, 60.12, 63.24)),
+    *((percent, 2000) for percent in (87.65, 92.35, 93.45, 93.30, 83.4, 87.1, 88.0, 89.05)),
+    (70.70, 273),
+]
 
 
 def story(seed: int, count: int = 90) -> str:
@@ -81,14 +93,67 @@ def test_the_place_of_the_answer_says_nothing() -> None:
         ("at 5 @.@ 5 ° north\n", "at 5.5°north\n"),
     ],
 )
-def test_wikitext_rules(tokenised: str, text: str) -> None:
-    assert detokenizers.wikitext(tokenised) == text
+def test_megatrons_rules(tokenised: str, text: str) -> None:
+    assert detokenizers.megatron(tokenised) == text
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        ("Smith 's well @-@ known dog , one of 5 @,@ 000 .", "Smith's well-known dog, one of 5,000."),
+        ('he said " go on " ( 4 @.@ 5 % ) ; then : no !', 'he said "go on" (4.5%); then: no!'),
+        ("= = Early life = =", "== Early life =="),
+        ("the dogs ' tails , ' all of them ' , she said", "the dogs' tails, 'all of them', she said"),
+        ("don 't ask Col. A. Smith of the U.S. .", "don't ask Col. A. Smith of the U.S.."),
+        ("<unk> 's AC / DC @-@ like $ 5", "<unk>'s AC/DC-like $5"),
+        ("he chose vitamin A .", "he chose vitamin A ."),
+        ("an odd second- hand", "an odd \\second- hand"),
+    ],
+)
+def test_wikitext_is_written_as_people_write(tokens: str, text: str) -> None:
+    assert detokenizers.wikitext(tokens.split()).text == text
+    assert detokenizers.wikitext_tokens(text) == tokens.split()
+
+
+def test_news_keeps_what_its_tokeniser_kept_together() -> None:
+    line = 'NEW YORK ( AP ) - " I don \'t , " said the 20-year-old , paid $ 5,000 by U.S. firms .'
+    tokens = line.split()
+    text = 'NEW YORK (AP) - "I don\'t," said the 20-year-old, paid $5,000 by U.S. firms.'
+    assert detokenizers.news(tokens).text == text
+    assert detokenizers.news_tokens(text) == tokens
+
+
+TOKEN = st.text(st.sampled_from("ab1.,-'\"@\\/=<>$%(é°"), min_size=1, max_size=5) | st.sampled_from(
+    ["@-@", "@,@", "@.@", "<unk>", "'s", "St.", "U.S.", "=", '"', "'", "5", "word", ".", ",", "\\"]
+)
+
+
+@given(st.lists(TOKEN, max_size=12))
+def test_invertible_detokenisers_can_be_inverted(tokens: list[str]) -> None:
+    for join, part in (
+        (detokenizers.wikitext, detokenizers.wikitext_tokens),
+        (detokenizers.news, detokenizers.news_tokens),
+    ):
+        line = join(tokens)
+        assert part(line.text) == tokens
+        assert line.escaped <= len(tokens)
+
+
+def test_real_text_is_inverted_with_few_marks(shared_data: Path) -> None:
+    for file, join, part in (
+        ("wikitext2/wiki.test.tokens", detokenizers.wikitext, detokenizers.wikitext_tokens),
+        ("lm1b/1b_benchmark.test.tokens", detokenizers.news, detokenizers.news_tokens),
+    ):
+        lines = [line.split() for line in read_lines(shared_data / "zeroshot" / file, limit=1500)]
+        found = [join(line) for line in lines]
+        assert [part(line.text) for line in found] == lines
+        assert sum(line.escaped for line in found) < 0.003 * sum(map(len, lines))
 
 
 def test_penn_treebanks_spacing_is_undone() -> None:
     assert (
         detokenizers.close_up("`` I do n't , '' said Tom -LRB- he 's ten -RRB- .")
-        == "\" I don't, \" said Tom (he's ten)."
+        == "\"I don't,\" said Tom (he's ten)."
     )
 
 
@@ -131,8 +196,125 @@ def test_real_lambada(shared_data: Path) -> None:
     assert not any("“" in one.context for one in found)
 
 
-def test_real_wikitext2_has_the_stated_number_of_units(shared_data: Path) -> None:
-    assert modelling.read_wikitext2(shared_data / "zeroshot").units == 245_569
+def wiki(tmp_path: Path, text: str = " \n = Title = \n \n The <unk> cost 5 @,@ 000 . \n") -> Path:
+    storage.write_text(tmp_path / "wikitext2" / "wiki.test.tokens", text)
+    return tmp_path / "wikitext2" / "wiki.test.tokens"
+
+
+@pytest.mark.parametrize(
+    ("choices", "text", "units"),
+    [
+        ({}, "\n= Title =\n\nThe <unk> cost 5,000.\n", 14),
+        ({"units": "words"}, "\n= Title =\n\nThe <unk> cost 5,000.\n", 10),
+        ({"unknown": "replace"}, "\n= Title =\n\nThe ? cost 5,000.\n", 14),
+        ({"detokeniser": "none"}, " \n = Title = \n \n The <unk> cost 5 @,@ 000 . \n", 14),
+        ({"detokeniser": "megatron"}, "\n= Title =\n\nThe <unk> cost 5,000.\n", 14),
+        ({"limit": 2}, "\n= Title =\n", 5),
+    ],
+)
+def test_every_choice_about_wikitext(tmp_path: Path, choices: dict[str, Any], text: str, units: int) -> None:
+    found = modelling.read_wikitext(wiki(tmp_path), modelling.Reading(**choices))
+    assert [(one.text, one.units) for one in found.texts] == [(text, units)]
+    assert f"({units})" in found.words
+
+
+def test_sentences_of_news_joined_or_alone(tmp_path: Path) -> None:
+    path = tmp_path / "shard"
+    storage.write_text(path, "One , two .\nThree !\n")
+    joined = modelling.read_news(path, modelling.Reading())
+    assert [(one.text, one.units) for one in joined.texts] == [("One, two.\nThree!\n", 8)]
+    alone = modelling.read_news(path, modelling.Reading(), alone=True)
+    assert [(one.text, one.units) for one in alone.texts] == [("One, two.", 5), ("Three!", 3)]
+    with pytest.raises(InputError, match="WikiText"):
+        modelling.read_news(path, modelling.Reading(detokeniser="megatron"))
+
+
+def test_enwik8_is_cut_between_characters(tmp_path: Path) -> None:
+    storage.write_bytes(tmp_path / "part", "éa\nb".encode()[1:])
+    (text,) = modelling.read_enwik8(tmp_path / "part").texts
+    assert (text.text, text.units) == ("a\nb", 3)
+    (text,) = modelling.read_enwik8(tmp_path / "part", limit=1).texts
+    assert text.text == "a\n"
+
+
+def test_real_data_sets_have_the_stated_number_of_units(shared_data: Path) -> None:
+    for file in (modelling.WIKITEXT2_FILE, modelling.WIKITEXT103_FILE):
+        found = modelling.read_wikitext(shared_data / "zeroshot" / file, modelling.Reading())
+        assert [text.units for text in found.texts] == [245_569]
+
+
+OFFICIAL = "".join(f"{number} Sentence {number} , he said .\n" for number in range(1, 21)) + (
+    "21 `` Then XXXXX went on , '' she said .\tTom\t\tTom|Ann|Bob|Ann\n\n"
+)
+
+
+def test_official_cbt_files(tmp_path: Path) -> None:
+    storage.write_text(tmp_path / "cbt" / "cbtest_NE_valid_2000ex.txt", OFFICIAL * 2)
+    storage.write_text(tmp_path / "cbt" / "cbtest_NE_train.txt", "not read")
+    ((category, questions),) = cloze.read_cbt(tmp_path).items()
+    assert (category, len(questions)) == ("NE", 2)
+    assert questions[0].contexts[0].endswith('Sentence 20, he said. "Then')
+    assert questions[0].continuations == (
+        ' Tom went on," she said.',
+        ' Ann went on," she said.',
+        ' Bob went on," she said.',
+    )
+    assert questions[0].answer == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "line"),
+    [
+        ("lambada/lambada_test.jsonl", '{"text": "two words"}\n\n{"text": "one"}\n', "line 3"),
+        ("lambada/lambada_test.jsonl", '{"text": "two words"}\n{"text": \n', "line 2"),
+        ("cbt/cbtest_V_valid_2000ex.txt", OFFICIAL.replace("\tTom\t", "\tEve\t"), "line 21"),
+        ("cbt/cbtest_V_valid_2000ex.txt", OFFICIAL.replace("XXXXX", "Tom"), "line 21"),
+        ("cbt/cbtest_V_valid_2000ex.txt", OFFICIAL.replace("7 Sentence 7", "9 Sentence 7"), "line 7"),
+        ("cbt/cbtest_V_valid_2000ex.txt", OFFICIAL + "1 One .\n", "ends within"),
+        ("wikitext2/wiki.test.tokens", " \n \n", "no text"),
+        (
+            "winograd/wsc273.jsonl",
+            '{"id": "1", "candidates": ["a", "b"], "label": 2, "sentences": ["x", "y"]}\n',
+            "line 1",
+        ),
+        ("winograd/wsc273.jsonl", "", "holds nothing"),
+    ],
+)
+def test_malformed_data_sets_are_named_by_line(tmp_path: Path, file: str, text: str, line: str) -> None:
+    storage.write_text(tmp_path / file, text)
+    with pytest.raises(InputError, match=line) as raised:
+        passages.read_lambada(tmp_path) if "lambada" in file else None
+        cloze.read_cbt(tmp_path) if "cbt" in file else None
+        winograd.read_schemas(tmp_path / file, "full") if "winograd" in file else None
+        modelling.read_wikitext(tmp_path / file, modelling.Reading()) if "wikitext" in file else None
+    assert str(tmp_path / file) in raised.value.line()
+
+
+def test_text_that_is_not_utf8_is_named_by_line(tmp_path: Path) -> None:
+    storage.write_bytes(tmp_path / "wiki.test.tokens", b"good\nb\xe9d\n")
+    with pytest.raises(InputError, match="line 2"):
+        modelling.read_wikitext(tmp_path / "wiki.test.tokens", modelling.Reading())
+
+
+def test_partial_scoring_of_a_schema_that_ends_in_the_name(tmp_path: Path) -> None:
+    row = {"id": "1", "candidates": ["Anna", "Peter"], "label": 0, "sentences": ["it was Anna", "it was Peter"]}
+    storage.write_jsonl(tmp_path / "w", [row])
+    (schema,) = winograd.read_schemas(tmp_path / "w", "partial")
+    assert schema.continuations == ("it was Anna", "it was Peter")
+
+
+def test_the_loss_of_a_long_text_by_its_own_units() -> None:
+    mark = marking.per_unit([20.0, 10.0], [10, 10], units=15)
+    assert (mark.value, mark.n) == (2.0, 15)
+    assert mark.error == pytest.approx(marking.ratio([20.0, 10.0], [10, 10]).error * 20 / 15)
+    assert math.isfinite(marking.perplexity(marking.ratio([1e6], [1])).value)
+
+
+@pytest.mark.parametrize(("percent", "questions"), TABLE_3_ACCURACIES)
+def test_printed_accuracies_are_of_whole_questions(percent: float, questions: int) -> None:
+    """LAMBADA: k of 5,153; CBT: k of 2,000 (so the validation set); Winograd: 193 of 273."""
+    right = round(percent / 100 * questions)
+    assert round(100 * marking.accuracy([True] * right + [False] * (questions - right)).value, 2) == percent
 
 
 def test_real_winograd(shared_data: Path) -> None:

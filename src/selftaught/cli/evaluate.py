@@ -24,7 +24,7 @@ class Evaluate(settings.Verb):
     corpus: Path | None = None
     """Corpus for the tasks made from held-out text."""
     data: Path | None = None
-    """Folder of data sets: lambada/, wikitext2/, winograd/, cbt/ (docs/evaluate.md)."""
+    """Folder of data sets: lambada/, wikitext2/, winograd/, cbt/... (docs/evaluate.md)."""
     out: Path
     """Folder for scores and answers."""
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
@@ -37,17 +37,18 @@ def run(argv: Sequence[str]) -> None:
         return
     resolved = settings.resolve(Evaluate, argv, prog="selftaught evaluate")
     command = resolved.command
+    from selftaught.evaluation import running
+
     given = {"model": command.model, "corpus": command.corpus, "data": command.data}
     inputs = {name: path for name, path in given.items() if path is not None}
+    more = bool(running.unfinished(command.tasks, out=command.out, corpus=command.corpus, data=command.data))
     with storage.run(
-        command.out, verb="evaluate", plan=command.settings, sources=resolved.sources, inputs=inputs
+        command.out, verb="evaluate", plan=command.settings, sources=resolved.sources, inputs=inputs, more=more
     ) as opened:
         if opened.finished:
             console.line(f"{command.out} is finished")
         else:
-            from selftaught.evaluation.running import evaluate
-
-            evaluate(
+            running.evaluate(
                 command.model,
                 command.tasks,
                 out=command.out,
@@ -63,7 +64,11 @@ def _list() -> None:
     from selftaught.evaluation.registry import TASKS
 
     console.table(
-        ["task", "", "made from"], [(name, task.summary, task.file or "the corpus") for name, task in TASKS.items()]
+        ["task", "", "made from", ""],
+        [
+            (name, task.summary, " or ".join(task.files) or "the corpus", "if named" if task.long else "")
+            for name, task in TASKS.items()
+        ],
     )
 
 

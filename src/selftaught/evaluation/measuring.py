@@ -10,7 +10,9 @@ from selftaught.inference.language_model import LanguageModel
 from selftaught.tasks import marking
 from selftaught.tasks.examples import Choice, Passage, Text
 
-Advance: TypeAlias = Callable[[int], None]
+Advance: TypeAlias = Callable[[float], None]
+STRETCH_TOKENS = 1024
+"""A long text is kept, and its standard error estimated, by stretches of so many tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,16 @@ class TextAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StretchAnswer:
+    """The loss on a part of a long text."""
+
+    id: str
+    """Name of the text and number of its first token."""
+    nats: float
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PassageAnswer:
     """One last word."""
 
@@ -32,6 +44,11 @@ class PassageAnswer:
     word: str
     nats: float
     right: bool
+    """Each of its tokens is the model's first choice."""
+    right_filtered: bool
+    """Each is the first choice among the words that are not barred."""
+    right_last_token: bool
+    """The last of them is the model's first choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +56,7 @@ class ChoiceAnswer:
     """One choice: the log-probability of each candidate, in nats."""
 
     id: str
+    context_end: str
     candidates: tuple[str, ...]
     log_probs: tuple[float, ...]
     answer: int
@@ -46,7 +64,7 @@ class ChoiceAnswer:
     right: bool
 
 
-Answer: TypeAlias = TextAnswer | PassageAnswer | ChoiceAnswer
+Answer: TypeAlias = TextAnswer | StretchAnswer | PassageAnswer | ChoiceAnswer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +85,21 @@ def texts(model: LanguageModel, asked: Sequence[Text], *, stride: int, advance: 
     ]
 
 
-def last_words(model: LanguageModel, asked: Sequence[Passage], *, advance: Advance) -> list[PassageAnswer]:
-    """Ask for the last words of passages; right means that every token of the word is the model's first choice."""
-    scored = model.log_probs([(passage.context, passage.word) for passage in asked], advance)
+def long_text(model: LanguageModel, asked: Text, *, stride: int, advance: Advance) -> list[StretchAnswer]:
+    """Score one long text."""
+    (scored,) = model.document_log_probs([asked.text], stride=stride or None, advance=advance)
+    stretches = (
+        (first, scored.by_token[first : first + STRETCH_TOKENS])
+        for first in range(0, len(scored.by_token), STRETCH_TOKENS)
+    )
+    return [StretchAnswer(id=f"{asked.id}@{first}", nats=-sum(part), tokens=len(part)) for first, part in stretches]
+
+
+def last_words(
+    model: LanguageModel, asked: Sequence[Passage], *, advance: Advance, barred: Sequence[str] = ()
+) -> list[PassageAnswer]:
+    """Ask for the last words of passages; `barred` words may not be predicted."""
+    scored = model.log_probs([(passage.context, passage.word) for passage in asked], advance, barred=barred)
     return [
         PassageAnswer(
             id=passage.id,
@@ -77,6 +107,8 @@ def last_words(model: LanguageModel, asked: Sequence[Passage], *, advance: Advan
             word=passage.word.strip(),
             nats=-one.total,
             right=all(one.greedy),
+            right_filtered=all(one.allowed),
+            right_last_token=one.greedy[-1],
         )
         for passage, one in zip(asked, scored, strict=True)
     ]
@@ -93,6 +125,7 @@ def choices(model: LanguageModel, asked: Sequence[Choice], *, advance: Advance) 
         answers.append(
             ChoiceAnswer(
                 id=question.id,
+                context_end=question.contexts[0][-80:],
                 candidates=question.candidates,
                 log_probs=log_probs,
                 answer=question.answer,
@@ -110,12 +143,42 @@ def _pairs(model: LanguageModel, question: Choice) -> list[tuple[str, str]]:
     return list(zip(contexts, question.continuations, strict=True))
 
 
+def mark_long_text(answers: Sequence[StretchAnswer], units: int) -> marking.Mark:
+    """Nats per unit."""
+    return marking.per_unit([one.nats for one in answers], [one.tokens for one in answers], units)
+
+
+def mark_texts(answers: Sequence[TextAnswer]) -> marking.Mark:
+    """Nats per unit."""
+    return marking.ratio([one.nats for one in answers], [one.units for one in answers])
+
+
 def mark_last_words(answers: Sequence[PassageAnswer], protocol: str) -> list[Measured]:
     """Accuracy, and perplexity of a word."""
     nats = marking.ratio([one.nats for one in answers], [1] * len(answers))
     return [
-        Measured(metric="accuracy", mark=marking.accuracy([one.right for one in answers]), protocol=protocol),
-        Measured(metric="perplexity", mark=marking.perplexity(nats), protocol=protocol),
+        Measured(
+            metric="accuracy",
+            mark=marking.accuracy([one.right for one in answers]),
+            protocol=f"{protocol}; every token of the word first choice",
+        ),
+        Measured(metric="perplexity", mark=marking.perplexity(nats), protocol=f"{protocol}; of the whole word"),
+    ]
+
+
+def mark_other_readings(answers: Sequence[PassageAnswer], protocol: str) -> list[Measured]:
+    """Accuracy as others read the paper: with stop words barred, and by the last token alone."""
+    return [
+        Measured(
+            metric="accuracy_filtered",
+            mark=marking.accuracy([one.right_filtered for one in answers]),
+            protocol=f"{protocol}; every token first choice among what is no stop word (barred where it is one token)",
+        ),
+        Measured(
+            metric="accuracy_last_token",
+            mark=marking.accuracy([one.right_last_token for one in answers]),
+            protocol=f"{protocol}; last token of the word first choice, given those before; no stop-word filter",
+        ),
     ]
 
 

@@ -16,6 +16,8 @@ from selftaught.evaluation.measuring import Answer, Measured
 from selftaught.evaluation.protocols import EvaluateSettings
 from selftaught.inference.language_model import LanguageModel
 from selftaught.tasks import cloze, marking, modelling, passages, winograd
+from selftaught.tasks.examples import Choice
+from selftaught.tasks.words import PREDICTABLE_WORDS
 
 T = TypeVar("T")
 
@@ -39,8 +41,14 @@ class Task:
 
     summary: str
     ask: Callable[[Question], Result]
-    file: str = ""
-    """Pattern of its file in the folder of data sets; "" for a task made from the corpus."""
+    files: tuple[str, ...] = ()
+    """Patterns of its files in the folder of data sets, any of which will do; none for a task made from the corpus."""
+    long: bool = False
+    """Whether it takes so long that it is run only if it is named."""
+
+    def found(self, data: Path) -> list[Path]:
+        """Its files in a folder of data sets, those of the first pattern first."""
+        return [path for pattern in self.files for path in sorted(data.glob(pattern))]
 
 
 def _texts_of(corpus: Path, split: str) -> Iterable[tuple[str, str]]:
@@ -67,13 +75,14 @@ def _bits_per_byte(asked: Question, split: str) -> Result:
     chosen = modelling.choose_texts(
         _texts_of(asked.source, split), most_bytes=asked.rules.most_bytes, seed=asked.rules.seed
     )
-    with console.progress(f"{split}: bits per byte", unit="windows") as bar:
+    if not any(text.units for text in chosen):
+        raise InputError(f"{asked.source} has no {split} text", hint="name other tasks, or hold out more")
+    with console.progress(f"{split}: bits per byte", len(chosen), unit="documents") as bar:
         answers = measuring.texts(asked.model, chosen, stride=0, advance=bar.advance)
-    nats = marking.ratio([one.nats for one in answers], [one.units for one in answers])
     per_token = marking.ratio([one.nats for one in answers], [one.tokens for one in answers])
     protocol = f"{split} documents up to {asked.rules.most_bytes:,} bytes, seed {asked.rules.seed}; windows that do not overlap"
     return answers, [
-        Measured(metric="bits_per_byte", mark=marking.bits(nats), protocol=protocol),
+        Measured(metric="bits_per_byte", mark=marking.bits(measuring.mark_texts(answers)), protocol=protocol),
         Measured(metric="perplexity", mark=marking.perplexity(per_token), protocol=f"per token; {protocol}"),
     ]
 
@@ -92,10 +101,8 @@ def _lastword(asked: Question) -> Result:
     chosen = _drawn(list(made), "passages", asked)
     with console.progress("last words", len(chosen), unit="passages") as bar:
         answers = measuring.last_words(asked.model, chosen, advance=bar.advance)
-    return answers, measuring.mark_last_words(
-        answers,
-        f"passages of {passages.CONTEXT_WORDS + 1} words from held-out documents; every token of the word first choice",
-    )
+    protocol = f"passages of {passages.CONTEXT_WORDS + 1} words from held-out documents"
+    return answers, measuring.mark_last_words(answers, protocol)
 
 
 def _cloze(asked: Question) -> Result:
@@ -104,46 +111,87 @@ def _cloze(asked: Question) -> Result:
     chosen = _drawn(list(made), "cloze questions", asked)
     with console.progress("cloze", sum(len(one.candidates) for one in chosen), unit="candidates") as bar:
         answers = measuring.choices(asked.model, chosen, advance=bar.advance)
-    protocol = f"{cloze.CONTEXT_SENTENCES} sentences and one with a gap, {cloze.CANDIDATES} candidates; chance 10 %"
-    return answers, measuring.mark_choices(answers, protocol)
+    protocol = f"{cloze.CONTEXT_SENTENCES} sentences and one with a gap, {cloze.CANDIDATES} candidates"
+    return answers, measuring.mark_choices(answers, f"{protocol}; {_without_model(chosen)}")
+
+
+def _without_model(chosen: Sequence[Choice]) -> str:
+    """What is reached without a model, in words."""
+    simple = marking.accuracy([cloze.most_frequent(one) == one.answer for one in chosen])
+    return f"chance 10 %, most frequent candidate of the context {100 * simple.value:.0f} %"
 
 
 def _lambada(asked: Question) -> Result:
     """GPT-2 paper, section 3.3."""
     chosen = _limited(passages.read_lambada(asked.source, clean=asked.rules.clean_lambada), asked.rules.limit)
+    barred = [f" {form}" for word in sorted(PREDICTABLE_WORDS) for form in (word, word.capitalize())]
     with console.progress("LAMBADA", len(chosen), unit="passages") as bar:
-        answers = measuring.last_words(asked.model, chosen, advance=bar.advance)
+        answers = measuring.last_words(asked.model, chosen, advance=bar.advance, barred=barred)
     text = "straight quotes, newline before" if asked.rules.clean_lambada else "text as it is"
-    return answers, measuring.mark_last_words(
-        answers, f"test, {text}; every token of the word first choice, no stop-word filter"
-    )
+    protocol = f"test, {text}{asked.rules.first_only}"
+    return answers, [
+        *measuring.mark_last_words(answers, protocol),
+        *measuring.mark_other_readings(answers, protocol),
+    ]
+
+
+def _modelled(asked: Question, title: str, chosen: modelling.DataSet) -> tuple[Sequence[Answer], marking.Mark]:
+    """Nats per unit of a language-modelling data set."""
+    with console.progress(title, len(chosen.texts), unit="texts") as bar:
+        if len(chosen.texts) == 1:
+            text = chosen.texts[0]
+            stretches = measuring.long_text(asked.model, text, stride=asked.rules.stride, advance=bar.advance)
+            return stretches, measuring.mark_long_text(stretches, text.units)
+        answers = measuring.texts(asked.model, chosen.texts, stride=asked.rules.stride, advance=bar.advance)
+        return answers, measuring.mark_texts(answers)
+
+
+def _perplexity(asked: Question, title: str, chosen: modelling.DataSet) -> Result:
+    answers, nats = _modelled(asked, title, chosen)
+    protocol = f"test, {chosen.words}; {asked.rules.windows}{asked.rules.first_only}"
+    return answers, [Measured(metric="perplexity", mark=marking.perplexity(nats), protocol=protocol)]
 
 
 def _wikitext2(asked: Question) -> Result:
     """GPT-2 paper, section 3.1."""
-    text = modelling.read_wikitext2(asked.source, detokenise=asked.rules.detokenise)
-    stride = asked.rules.stride
-    with console.progress("WikiText-2", unit="windows") as bar:
-        answers = measuring.texts(asked.model, [text], stride=stride, advance=bar.advance)
-    nats = marking.ratio([one.nats for one in answers], [one.units for one in answers])
-    form = "de-tokenised" if asked.rules.detokenise else "not de-tokenised"
-    protocol = f"test, {form}, <unk> kept, per original word and line end ({text.units:,}); {asked.rules.windows}"
-    return answers, [Measured(metric="perplexity", mark=marking.perplexity(nats), protocol=protocol)]
+    chosen = modelling.read_wikitext(asked.source / modelling.WIKITEXT2_FILE, asked.rules.reading)
+    return _perplexity(asked, "WikiText-2", chosen)
+
+
+def _wikitext103(asked: Question) -> Result:
+    """GPT-2 paper, section 3.1."""
+    chosen = modelling.read_wikitext(asked.source / modelling.WIKITEXT103_FILE, asked.rules.reading)
+    return _perplexity(asked, "WikiText-103", chosen)
+
+
+def _news(asked: Question) -> Result:
+    """One Billion Words: GPT-2 paper, section 3.1."""
+    path = TASKS["1bw"].found(asked.source)[0]
+    chosen = modelling.read_news(path, asked.rules.reading, alone=asked.rules.sentences_alone)
+    return _perplexity(asked, f"One Billion Words ({path.name})", chosen)
+
+
+def _enwik8(asked: Question) -> Result:
+    """GPT-2 paper, section 3.1."""
+    chosen = modelling.read_enwik8(TASKS["enwik8"].found(asked.source)[0], limit=asked.rules.limit)
+    answers, nats = _modelled(asked, "enwik8", chosen)
+    protocol = f"{chosen.words}; {asked.rules.windows}{asked.rules.first_only}"
+    return answers, [Measured(metric="bits_per_byte", mark=marking.bits(nats), protocol=protocol)]
 
 
 def _schemas(asked: Question, file: str, name: str) -> Result:
-    path = asked.source / file
     answers: list[measuring.ChoiceAnswer] = []
     measured: list[Measured] = []
-    for scoring, metric, words in (
+    scorings: tuple[tuple[winograd.Scoring, str, str], ...] = (
         ("partial", "accuracy", "partial scoring: what follows the name"),
         ("full", "accuracy_full", "full scoring: the whole sentence"),
-    ):
-        chosen = _limited(winograd.read_schemas(path, "partial" if scoring == "partial" else "full"), asked.rules.limit)
+    )
+    for scoring, metric, words in scorings:
+        chosen = _limited(winograd.read_schemas(asked.source / file, scoring), asked.rules.limit)
         with console.progress(f"{name} {scoring}", sum(len(one.candidates) for one in chosen), unit="sentences") as bar:
             found = measuring.choices(asked.model, chosen, advance=bar.advance)
         answers += found
-        measured += measuring.mark_choices(found, words, metric)
+        measured += measuring.mark_choices(found, f"{words}{asked.rules.first_only}", metric)
     return answers, measured
 
 
@@ -166,9 +214,10 @@ def _cbt(asked: Question) -> Result:
         with console.progress(f"CBT {category}", sum(len(one.candidates) for one in chosen), unit="candidates") as bar:
             found = measuring.choices(asked.model, chosen, advance=bar.advance)
         answers += found
-        measured += measuring.mark_choices(
-            found, "candidate and rest of the sentence given all before; chance 10 %", f"accuracy_{category}"
+        protocol = (
+            f"candidate and rest of the sentence given all before; {_without_model(chosen)}{asked.rules.first_only}"
         )
+        measured += measuring.mark_choices(found, protocol, f"accuracy_{category}")
     return answers, measured
 
 
@@ -177,9 +226,19 @@ TASKS: dict[str, Task] = {
     "train": Task(summary="bits per byte of training text", ask=_train),
     "lastword": Task(summary="last words of held-out passages (LAMBADA's form)", ask=_lastword),
     "cloze": Task(summary="ten-candidate cloze from held-out text (CBT's form)", ask=_cloze),
-    "lambada": Task(summary="LAMBADA", ask=_lambada, file=passages.LAMBADA_FILE),
-    "wikitext2": Task(summary="WikiText-2", ask=_wikitext2, file=modelling.WIKITEXT2_FILE),
-    "winograd": Task(summary="Winograd Schema Challenge, 273 schemas", ask=_winograd, file=winograd.WSC273_FILE),
-    "pdp60": Task(summary="Pronoun Disambiguation Problems, 60", ask=_pdp60, file=winograd.PDP60_FILE),
-    "cbt": Task(summary="Children's Book Test", ask=_cbt, file=cloze.CBT_FILES),
+    "lambada": Task(summary="LAMBADA", ask=_lambada, files=(passages.LAMBADA_FILE,)),
+    "wikitext2": Task(summary="WikiText-2", ask=_wikitext2, files=(modelling.WIKITEXT2_FILE,)),
+    "winograd": Task(summary="Winograd Schema Challenge, 273 schemas", ask=_winograd, files=(winograd.WSC273_FILE,)),
+    "pdp60": Task(summary="Pronoun Disambiguation Problems, 60", ask=_pdp60, files=(winograd.PDP60_FILE,)),
+    "cbt": Task(summary="Children's Book Test", ask=_cbt, files=cloze.CBT_FILES),
+    "wikitext103": Task(summary="WikiText-103", ask=_wikitext103, files=(modelling.WIKITEXT103_FILE,), long=True),
+    "1bw": Task(
+        summary="One Billion Words",
+        ask=_news,
+        files=(modelling.NEWS_FILE, modelling.NEWS_PART_FILE),
+        long=True,
+    ),
+    "enwik8": Task(
+        summary="enwik8", ask=_enwik8, files=(modelling.ENWIK8_FILE, modelling.ENWIK8_PREFIX_FILE), long=True
+    ),
 }

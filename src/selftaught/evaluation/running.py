@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from selftaught import console, settings, storage
-from selftaught.errors import InputError, UsageError
+from selftaught.errors import InputError, MismatchError, UsageError
 from selftaught.evaluation.protocols import EvaluateSettings
 from selftaught.evaluation.registry import TASKS, Question, Task
 from selftaught.inference.language_model import LanguageModel
 from selftaught.report.records import RESULTS_FILE, Score
+
+PROBE = "The same weights read this sentence the same way every time."
+"""Its log-probability tells whether scores that were kept are of the same model."""
+PROBE_TOLERANCE_NATS = 0.01
+_LOOKED_FOR = ", ".join(file for task in TASKS.values() for file in task.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What scores-TASK.json holds: the scores of a task and what they were measured on."""
+
+    source: str
+    settings: dict[str, Any]
+    probe_nats: float
+    scores: list[Score]
 
 
 def evaluate(
@@ -23,36 +40,59 @@ def evaluate(
     data: str | Path | None = None,
     settings: EvaluateSettings | None = None,
 ) -> list[Score]:
-    """Run zero-shot tasks (all that `corpus` and `data` allow, if none are named) and return their scores.
+    """Run zero-shot tasks (all that `corpus` and `data` allow, but for the long ones, if none are named); return their scores.
 
     Each task leaves answers-TASK.jsonl and scores-TASK.json in `out` and is not run again there; results.json holds all
-    scores. Raises UsageError for an unknown task or one whose text is not given, InputError where there is nothing to ask.
+    scores in `out`. Raises UsageError for an unknown task or one whose text is not given, InputError where there is nothing to
+    ask, MismatchError where `out` has scores of another model or under other settings.
     """
     rules = settings or EvaluateSettings()
-    wanted = [tasks] if isinstance(tasks, str) else list(tasks)
-    sources = _sources(wanted, Path(corpus) if corpus else None, Path(data) if data else None)
-    loaded = model if isinstance(model, LanguageModel) else LanguageModel.load(model)
-    scores = []
+    sources = _sources(tasks, corpus, data)
+    if data and not tasks:
+        _tell_what_is_left(sources, Path(data))
+    if isinstance(model, LanguageModel):
+        loaded = model
+    else:
+        loaded = LanguageModel.load(model, device=rules.device, precision=rules.precision)
+    probe = loaded.log_prob("", PROBE).total
+    scores: list[Score] = []
     for name, source in sources.items():
-        done = Path(out) / f"scores-{name}.json"
+        done = _scores_file(Path(out), name)
         if not done.is_file():
-            storage.write_json(done, _run(name, Question(model=loaded, source=source, rules=rules), Path(out)))
-        scores += storage.read_json(done, list[Score])
-    storage.write_json(Path(out) / RESULTS_FILE, scores)
+            question = Question(model=loaded, source=source, rules=rules)
+            storage.write_json(done, _run(name, question, Path(out), probe))
+        kept = storage.read_json(done, Kept)
+        _require_same(kept, rules, source, probe, done)
+        scores += kept.scores
+    everything = [_scores_file(Path(out), name) for name in TASKS if _scores_file(Path(out), name).is_file()]
+    results = [score for done in everything for score in storage.read_json(done, Kept).scores]
+    storage.write_json(Path(out) / RESULTS_FILE, results)
     return scores
 
 
-def _run(name: str, question: Question, out: Path) -> list[Score]:
+def unfinished(
+    tasks: Sequence[str] | str, *, out: str | Path, corpus: str | Path | None = None, data: str | Path | None = None
+) -> list[str]:
+    """The tasks that `evaluate` would have to run in `out`; raises what it would."""
+    return [name for name in _sources(tasks, corpus, data) if not _scores_file(Path(out), name).is_file()]
+
+
+def _scores_file(out: Path, task: str) -> Path:
+    return out / f"scores-{task}.json"
+
+
+def _run(name: str, question: Question, out: Path, probe: float) -> Kept:
     started = time.monotonic()
     answers, measured = TASKS[name].ask(question)
     seconds = time.monotonic() - started
     storage.write_jsonl(out / f"answers-{name}.jsonl", answers)
-    return [
+    products = "" if question.model.precision == "float32" else f"; products in {question.model.precision}"
+    scores = [
         Score(
             model=question.model.name,
             parameters=question.model.parameters,
             task=name,
-            protocol=one.protocol,
+            protocol=one.protocol + products,
             metric=one.metric,
             value=one.mark.value,
             error=one.mark.error,
@@ -61,32 +101,61 @@ def _run(name: str, question: Question, out: Path) -> list[Score]:
         )
         for one in measured
     ]
+    return Kept(
+        source=str(question.source), settings=settings.as_document(question.rules), probe_nats=probe, scores=scores
+    )
 
 
-def _sources(wanted: Sequence[str], corpus: Path | None, data: Path | None) -> dict[str, Path]:
+def _require_same(kept: Kept, rules: EvaluateSettings, source: Path, probe: float, path: Path) -> None:
+    changed = settings.difference(kept.settings, settings.as_document(rules))
+    if Path(kept.source).absolute() != source.absolute():
+        changed.append(f"text: {kept.source} -> {source}")
+    if abs(kept.probe_nats - probe) > PROBE_TOLERANCE_NATS:
+        changed.append("another model")
+    if changed:
+        raise MismatchError(f"{path} was measured otherwise", got=", ".join(changed), hint="Choose another --out.")
+
+
+def _sources(tasks: Sequence[str] | str, corpus: str | Path | None, data: str | Path | None) -> dict[str, Path]:
     """The tasks to run and where each finds its text."""
+    wanted = [tasks] if isinstance(tasks, str) else list(tasks)
+    folder = Path(data) if data else None
     for name in wanted:
-        if name not in TASKS:
-            raise settings.unknown_name("task", name, TASKS)
-        if (data if TASKS[name].file else corpus) is None:
-            raise UsageError(f"{name} needs its text", hint="--data DIR" if TASKS[name].file else "--corpus DIR")
-        if data is not None and TASKS[name].file and not _is_there(TASKS[name], data):
-            raise InputError(f"{name} is not in {data}", expected=str(data / TASKS[name].file))
+        _require_text(name, Path(corpus) if corpus else None, folder)
     chosen = {}
     for name, task in TASKS.items():
-        source = data if task.file else corpus
-        if source is not None and (name in wanted or (not wanted and _is_there(task, source))):
+        source = folder if task.files else Path(corpus) if corpus else None
+        if source is not None and (name in wanted or (not wanted and not task.long and _is_there(task, source))):
             chosen[name] = source
-    if data is not None and not wanted and not any(TASKS[name].file for name in chosen):
-        console.warn(
-            f"no data set in {data}; looked for {', '.join(task.file for task in TASKS.values() if task.file)}"
-        )
-    if not chosen:
+    if not chosen and folder is None:
         raise UsageError(
             "nothing to evaluate on", hint="--corpus DIR for tasks made from held-out text, --data DIR for data sets"
+        )
+    if not chosen:
+        raise InputError(
+            f"nothing to run by itself in {folder}", expected=f"one of {_LOOKED_FOR}, or the name of a task"
         )
     return chosen
 
 
+def _require_text(name: str, corpus: Path | None, data: Path | None) -> None:
+    if name not in TASKS:
+        raise settings.unknown_name("task", name, TASKS)
+    files = TASKS[name].files
+    if (data if files else corpus) is None:
+        raise UsageError(f"{name} needs its text", hint="--data DIR" if files else "--corpus DIR")
+    if data is not None and files and not _is_there(TASKS[name], data):
+        raise InputError(f"{name} is not in {data}", expected=" or ".join(str(data / file) for file in files))
+
+
+def _tell_what_is_left(chosen: dict[str, Path], data: Path) -> None:
+    """Warn of a folder without data sets; name the long tasks that are there."""
+    if not any(TASKS[name].files for name in chosen):
+        console.warn(f"no data set in {data}; looked for {_LOOKED_FOR}")
+    left = [name for name, task in TASKS.items() if task.long and _is_there(task, data)]
+    if left:
+        console.line(f"also in {data}, and run if named: {', '.join(left)}")
+
+
 def _is_there(task: Task, source: Path) -> bool:
-    return not task.file or any(source.glob(task.file))
+    return not task.files or bool(task.found(source))

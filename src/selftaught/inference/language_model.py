@@ -35,6 +35,8 @@ class LogProb:
     by_token: tuple[float, ...]
     greedy: tuple[bool, ...]
     """For each token, whether it was the model's first choice."""
+    allowed: tuple[bool, ...] = ()
+    """For each token, whether it was the first choice among the words that were not barred."""
 
 
 class LanguageModel:
@@ -77,16 +79,23 @@ class LanguageModel:
         return self.log_probs([(context, continuation)])[0]
 
     def log_probs(
-        self, pairs: Sequence[tuple[str, str]], advance: Callable[[int], None] | None = None
+        self,
+        pairs: Sequence[tuple[str, str]],
+        advance: Callable[[float], None] | None = None,
+        *,
+        barred: Sequence[str] = (),
     ) -> list[LogProb]:
         """Log-probability of each continuation given its context, in nats.
 
         An empty context stands for the beginning of a document. A context that is too long keeps its last tokens; a continuation
         longer than the model's context is read in several windows. Equal contexts are computed once; neither order nor company
-        changes a result by more than rounding (1e-4 nats). `advance(n)` is called when n more pairs are done.
+        changes a result by more than rounding (1e-4 nats). `advance(n)` is called when n more pairs are done. Words that are
+        `barred` (with the blank before them, if there is to be one) cannot be chosen in `LogProb.allowed`, if they are one token.
         """
         encoded = [self.encode_pair(*pair) for pair in pairs]
-        return self._scored([list(self._parts(before, after)) for before, after in encoded], advance)
+        ids = [self.tokenizer.encode(word) for word in barred]
+        alone = sorted({one[0] for one in ids if len(one) == 1})
+        return self._scored([list(self._parts(before, after)) for before, after in encoded], advance, alone)
 
     def trimmed(self, context: str, continuations: Sequence[str]) -> str:
         """The end of a context that fits into the model together with the longest of the continuations, cut before a word.
@@ -124,12 +133,14 @@ class LanguageModel:
         for done in range(0, len(after), self.context):
             yield [*before, *after[:done]], after[done : done + self.context]
 
-    def _scored(self, parts: Sequence[Sequence[Pair]], advance: Callable[[int], None] | None) -> list[LogProb]:
+    def _scored(
+        self, parts: Sequence[Sequence[Pair]], advance: Callable[[float], None] | None, barred: Sequence[int] = ()
+    ) -> list[LogProb]:
         """Score texts that consist of several pairs each; `advance` hears of texts."""
         pairs = [pair for part in parts for pair in part]
         told = _Telling(len(pairs), len(parts), advance)
         with self._precision():
-            scored = iter(likelihood.score(self.model, pairs, told.advance))
+            scored = iter(likelihood.score(self.model, pairs, told.advance, barred=barred))
         told.finish()
         return [_joined(list(islice(scored, len(part)))) for part in parts]
 
@@ -138,12 +149,12 @@ class LanguageModel:
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def document_log_probs(
-        self, texts: Sequence[str], *, stride: int | None = None, advance: Callable[[int], None] | None = None
+        self, texts: Sequence[str], *, stride: int | None = None, advance: Callable[[float], None] | None = None
     ) -> list[LogProb]:
         """Log-probability of whole texts of any length, each begun after <|endoftext|>, by windows of the context's length.
 
         Without `stride` windows do not overlap; with it each scores `stride` tokens (GPT-2 paper, table 3: see docs/evaluate.md).
-        `advance(n)` is called when n more texts are done.
+        `advance(n)` is called when n more texts are done, which may be a part of one.
         """
         start = self.tokenizer.end_of_text
         parts = [list(likelihood.windows(self.tokenizer.encode(text), start, self.context, stride)) for text in texts]
@@ -238,20 +249,21 @@ def load(
 
 
 class _Telling:
-    """Tells progress in texts although pairs are what gets done."""
+    """Tells progress in texts although pairs are what gets done; of long texts also parts, so that something moves."""
 
-    def __init__(self, pairs: int, texts: int, advance: Callable[[int], None] | None) -> None:
+    def __init__(self, pairs: int, texts: int, advance: Callable[[float], None] | None) -> None:
         self._pairs, self._texts, self._advance = pairs, texts, advance
-        self._done = self._told = 0
+        self._done, self._told = 0, 0.0
 
     def advance(self, pairs: int) -> None:
         self._done += pairs
-        self._tell(self._texts * self._done // self._pairs)
+        # Parts of 1,024, of which floating-point numbers keep exact sums.
+        self._tell(1024 * self._texts * self._done // self._pairs / 1024)
 
     def finish(self) -> None:
         self._tell(self._texts)
 
-    def _tell(self, texts: int) -> None:
+    def _tell(self, texts: float) -> None:
         if self._advance is not None and texts > self._told:
             self._advance(texts - self._told)
         self._told = max(self._told, texts)
@@ -260,7 +272,10 @@ class _Telling:
 def _joined(parts: Sequence[likelihood.Scored]) -> LogProb:
     by_token = tuple(value for part in parts for value in part.log_probs)
     return LogProb(
-        total=sum(by_token), by_token=by_token, greedy=tuple(value for part in parts for value in part.greedy)
+        total=sum(by_token),
+        by_token=by_token,
+        greedy=tuple(value for part in parts for value in part.greedy),
+        allowed=tuple(value for part in parts for value in part.allowed),
     )
 
 

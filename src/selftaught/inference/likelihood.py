@@ -26,30 +26,40 @@ LOGITS = {"cpu": 1 << 21, "cuda": 1 << 27}
 
 @dataclass(frozen=True)
 class Scored:
-    """Of each token of a continuation: its log-probability in nats, and whether it was the model's first choice."""
+    """Of each token of a continuation: its log-probability in nats, and whether it was the model's first choice.
+
+    `allowed`: whether it was the first choice among the tokens that are not barred.
+    """
 
     log_probs: tuple[float, ...]
     greedy: tuple[bool, ...]
+    allowed: tuple[bool, ...]
 
 
 @torch.inference_mode()
-def score(model: Transformer, pairs: Sequence[Pair], advance: Callable[[int], None] | None = None) -> list[Scored]:
-    """Score pairs, in order. Contexts that do not fit keep their last tokens.
+def score(
+    model: Transformer,
+    pairs: Sequence[Pair],
+    advance: Callable[[int], None] | None = None,
+    *,
+    barred: Sequence[int] = (),
+) -> list[Scored]:
+    """Score pairs, in order. Contexts that do not fit keep their last tokens. `barred` ids change no probability.
 
     `advance(n)` is called when n more pairs are done. Raises UsageError for an empty context, a continuation longer than the
     network's context, and ids outside its vocabulary.
     """
     fitted = [_fit(pair, model) for pair in pairs]
-    results = [Scored((), ())] * len(pairs)
+    results = [Scored((), (), ())] * len(pairs)
     untold = sum(not continuation for _, continuation in pairs)
     for batch in trees.batches(trees.trees(fitted), _limit(BATCH_TOKENS, model)):
-        found: dict[int, list[tuple[float, bool]]] = {number: [] for tree in batch for number in tree.members}
+        found: dict[int, list[tuple[float, bool, bool]]] = {number: [] for tree in batch for number in tree.members}
         for wanted, states_KC in _passes(model, batch, fitted):
-            predicted = zip(*_predictions(model, states_KC, wanted.targets), strict=True)
+            predicted = zip(*_predictions(model, states_KC, wanted.targets, barred), strict=True)
             for number, one in zip(wanted.pairs.tolist(), predicted, strict=True):
                 found[number].append(one)
         for number, rows in found.items():
-            results[number] = Scored(tuple(value for value, _ in rows), tuple(first for _, first in rows))
+            results[number] = Scored(*zip(*rows, strict=True))
         untold = _tell(advance, untold + len(found))
     _tell(advance, untold)
     return results
@@ -101,18 +111,27 @@ def _chosen(hidden_BTC: torch.Tensor, wanted: trees.Wanted) -> tuple[trees.Wante
     return wanted, hidden_BTC.flatten(0, 1)[torch.from_numpy(wanted.states).to(hidden_BTC.device)]
 
 
-def _predictions(model: Transformer, states_KC: torch.Tensor, targets_K: np.ndarray) -> tuple[list[float], list[bool]]:
-    """Log-probability of each target, and whether it was the first choice; a few states at a time."""
-    log_probs, greedy = [], []
+def _predictions(
+    model: Transformer, states_KC: torch.Tensor, targets_K: np.ndarray, barred: Sequence[int]
+) -> tuple[list[float], list[bool], list[bool]]:
+    """Log-probability of each target, and whether it was the first choice, of all and of allowed ids; a few states at a time."""
+    log_probs: list[float] = []
+    greedy: list[bool] = []
+    allowed: list[bool] = []
     size = max(16, _limit(LOGITS, model) // model.shape.vocabulary)
     targets = torch.from_numpy(targets_K).to(states_KC.device)
     for start in range(0, len(targets), size):
         logits_KV, wanted_K = model.logits(states_KC[start : start + size]), targets[start : start + size]
         best_K, choice_K = logits_KV.max(dim=-1)
         chosen_K = logits_KV.gather(1, wanted_K[:, None])[:, 0] - best_K
-        log_probs += (chosen_K - logits_KV.sub_(best_K[:, None]).exp_().sum(dim=-1).log_()).tolist()
+        odds_KV = logits_KV.sub_(best_K[:, None]).exp_()
+        log_probs += (chosen_K - odds_KV.sum(dim=-1).log_()).tolist()
         greedy += (choice_K == wanted_K).tolist()
-    return log_probs, greedy
+        if barred:
+            odds_KV[:, list(barred)] = -1.0
+            choice_K = odds_KV.argmax(dim=-1)
+        allowed += (choice_K == wanted_K).tolist()
+    return log_probs, greedy, allowed
 
 
 def windows(ids: Sequence[int], start: int, context: int, stride: int | None = None) -> Iterator[Pair]:

@@ -14,7 +14,7 @@ _POINTS_PER_DECADE = 12
 """Of a curve of training loss."""
 _WIDE_RANGE = 4.0
 """A perplexity that changes by more than this factor is drawn on a logarithmic axis."""
-_SECONDARY = frozenset(("accuracy_full",))
+_SECONDARY = frozenset(("accuracy_full", "accuracy_last_token"))
 
 
 def size_figures(found: Sequence[Trend]) -> list[Figure]:

@@ -1,8 +1,8 @@
 """The papers' printed numbers, in the units of our scores.
 
 GPT-2 paper: table 3 (language modelling), sections 3.4 to 3.8 (Winograd, CoQA, summaries, questions), table 6 (overlap).
-Sizes as the paper names them. LAMBADA's accuracies in table 3 are those with the stop-word filter; without it the paper
-gives 52.66 % for the largest size (section 3.3).
+Sizes as the paper names them. LAMBADA's accuracies in table 3 are those with the stop-word filter (`accuracy_filtered`); without
+it the paper gives 52.66 % for the largest size (section 3.3).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _largest(task: str, metric: str, value: float, section: str) -> Printed:
 
 PRINTED: tuple[Printed, ...] = (
     *_table3("lambada", "perplexity", (35.13, 15.60, 10.87, 8.63)),
-    *_table3("lambada", "accuracy", (45.99, 55.48, 60.12, 63.24)),
+    *_table3("lambada", "accuracy_filtered", (45.99, 55.48, 60.12, 63.24)),
     *_table3("cbt", "accuracy_CN", (87.65, 92.35, 93.45, 93.30)),
     *_table3("cbt", "accuracy_NE", (83.4, 87.1, 88.0, 89.05)),
     *_table3("wikitext2", "perplexity", (29.41, 22.76, 19.93, 18.34)),
@@ -47,6 +47,7 @@ PRINTED: tuple[Printed, ...] = (
     *_table3("text8", "bits_per_character", (1.17, 1.06, 1.02, 0.98)),
     *_table3("wikitext103", "perplexity", (37.50, 26.37, 22.05, 17.48)),
     *_table3("1bw", "perplexity", (75.20, 55.72, 44.575, 42.16)),
+    _largest("lambada", "accuracy", 0.5266, "3.3"),
     _largest("winograd", "accuracy", 0.7070, "3.4"),
     _largest("coqa", "f1", 0.55, "3.5"),
     _largest("nq", "exact_match", 0.041, "3.8"),

@@ -40,7 +40,10 @@ def numbers(found: Sequence[Trend], columns: Sequence[Model]) -> list[NumbersRow
     return [NumbersRow(trend=trend, cells=[trend.of(column.name) for column in columns]) for trend in found]
 
 
-_SAME_FORM = {("lastword", "accuracy"): ("lambada", "accuracy"), ("lastword", "perplexity"): ("lambada", "perplexity")}
+_SAME_FORM = {
+    ("lastword", "accuracy"): ("lambada", "accuracy_filtered"),
+    ("lastword", "perplexity"): ("lambada", "perplexity"),
+}
 _SAME_FORM |= {("cloze", "accuracy"): ("cbt", "accuracy_CN")}
 """Tasks made from held-out text -> the data set whose form they have."""
 

@@ -37,6 +37,8 @@ METRICS = {
     "perplexity": "perplexity",
     "accuracy": "accuracy",
     "accuracy_full": "accuracy, whole sentence",
+    "accuracy_filtered": "accuracy, no stop words",
+    "accuracy_last_token": "accuracy, last token",
     "accuracy_CN": "accuracy, common nouns",
     "accuracy_NE": "accuracy, named entities",
     "accuracy_V": "accuracy, verbs",

@@ -9,13 +9,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from selftaught import compute, storage
+from selftaught import compute
+from selftaught.errors import InputError
 from selftaught.tasks.detokenizers import close_up
 from selftaught.tasks.examples import Choice
+from selftaught.tasks.rows import malformed, read_lines, read_rows
 from selftaught.tasks.words import STOP_WORDS, sentences
 
 CONTEXT_SENTENCES, CANDIDATES = 20, 10
-CBT_FILES = "cbt/cbt_*_examples.jsonl"
+CBT_FILES = ("cbt/cbtest_*_valid_2000ex.txt", "cbt/cbt_*_examples.jsonl")
+"""The official files (validation: The Jungle Book, of the test set, is in WebText), and rows of examples."""
+_GAP = "XXXXX"
 _WORD = re.compile(r"(?<!\w)[A-Za-z]{4,}(?!\w)")
 
 
@@ -67,6 +71,12 @@ def _choice(name: str, before: str, after: str, candidates: list[str], answer: s
     )
 
 
+def most_frequent(question: Choice) -> int:
+    """The candidate that stands most often in the text before: an answer that needs no model."""
+    known = Counter(_WORD.findall(question.contexts[0]))
+    return max(range(len(question.candidates)), key=lambda number: known[question.candidates[number]])
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Row:
     task: str
@@ -77,15 +87,46 @@ class _Row:
 
 
 def read_cbt(data: Path) -> dict[str, list[Choice]]:
-    """Questions of the Children's Book Test by category (CN, NE, V, P), Penn Treebank's spacing undone."""
+    """Questions of the Children's Book Test by category (CN, NE, V, P), Penn Treebank's spacing undone.
+
+    Raises InputError for a question without a gap or whose answer is no candidate. A candidate that is given twice counts
+    where it stands first.
+    """
     found: dict[str, list[Choice]] = {}
-    for path in sorted(data.glob(CBT_FILES)):
-        with storage.reading(path) as stream:
-            for number, line in enumerate(stream, start=1):
-                row = storage.decode_json(line, _Row, path)
-                before, _, after = row.question.partition("XXXXX")
-                context = close_up(" ".join([*row.context, before])).rstrip() + " "
-                rest = close_up(f"X{after}").rstrip()[1:]
-                question = _choice(f"{path.stem}-{number}", context, rest, row.candidates, row.answer)
-                found.setdefault(row.task, []).append(question)
+    paths = sorted(path for pattern in CBT_FILES for path in data.glob(pattern))
+    for path in paths:
+        rows = read_rows(path, _Row) if path.suffix == ".jsonl" else _official_rows(path)
+        for number, row in rows:
+            if _GAP not in row.question or row.answer not in row.candidates:
+                raise malformed(path, number, expected=f"a question with {_GAP} and its answer among the candidates")
+            found.setdefault(row.task, []).append(_cbt_choice(f"{path.stem}-{number}", row))
     return found
+
+
+def _cbt_choice(name: str, row: _Row) -> Choice:
+    before, _, after = row.question.partition(_GAP)
+    context = close_up(" ".join([*row.context, before])).rstrip() + " "
+    rest = close_up(f"X{after}").rstrip()[1:]
+    return _choice(name, context, rest, list(dict.fromkeys(row.candidates)), row.answer)
+
+
+def _official_rows(path: Path) -> Iterator[tuple[int, _Row]]:
+    """Lines "1 sentence" to "20 sentence", then "21 question<TAB>answer<TAB><TAB>one|two|..."; a blank line between questions."""
+    category = path.name.split("_")[1]
+    context: list[str] = []
+    for number, line in enumerate(read_lines(path), start=1):
+        place, _, rest = line.strip().partition(" ")
+        if not place:
+            continue
+        if place == str(len(context) + 1) and len(context) < CONTEXT_SENTENCES:
+            context.append(rest)
+            continue
+        fields = rest.split("\t")
+        if place != str(CONTEXT_SENTENCES + 1) or len(context) < CONTEXT_SENTENCES or len(fields) != 4:
+            raise malformed(path, number, expected=f"sentence {len(context) + 1} of a question", got=line[:60])
+        question, answer, _, candidates = fields
+        row = _Row(task=category, context=context, question=question, answer=answer, candidates=candidates.split("|"))
+        yield number, row
+        context = []
+    if context:
+        raise InputError(f"{path} ends within a question")

@@ -33,9 +33,16 @@ def ratio(losses: Sequence[float], units: Sequence[int]) -> Mark:
     return Mark(value=value, error=math.sqrt(spread * n / (n - 1)) / total, n=n)
 
 
+def per_unit(nats: Sequence[float], tokens: Sequence[int], units: int) -> Mark:
+    """The loss of one long text divided by its units; the error is that of its stretches, taken as so many items."""
+    per_token = ratio(nats, tokens)
+    scale = sum(tokens) / units
+    return Mark(value=per_token.value * scale, error=per_token.error * scale, n=units)
+
+
 def perplexity(nats_per_unit: Mark) -> Mark:
-    """The exponential of a mean loss in nats, with the error carried along."""
-    value = math.exp(nats_per_unit.value)
+    """The exponential of a mean loss in nats, with the error carried along; at most what a float holds."""
+    value = math.exp(min(nats_per_unit.value, 700.0))
     return Mark(value=value, error=value * nats_per_unit.error, n=nats_per_unit.n)
 
 

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from selftaught import storage
-from selftaught.errors import DamagedFileError
 from selftaught.tasks.examples import Passage
+from selftaught.tasks.rows import malformed, read_rows
 from selftaught.tasks.words import STOP_WORDS
 
 CONTEXT_WORDS = 60
@@ -43,21 +42,21 @@ def make_passages(texts: Iterable[tuple[str, str]]) -> Iterator[Passage]:
 def read_lambada(data: Path, *, clean: bool = True) -> list[Passage]:
     """OpenAI's version of the LAMBADA test set.
 
-    With `clean`, curly quotes become straight ones and a newline goes before, as the author says was done (protocol, part 2).
+    With `clean`, curly quotes become straight ones and a newline goes before, as the author says was done.
+    Raises InputError for a row without at least two words.
     """
     path = data / LAMBADA_FILE
     passages = []
-    with storage.reading(path) as stream:
-        for number, line in enumerate(stream, start=1):
-            row = storage.decode_json(line, dict[str, str], path)
-            if not row.get("text", "").strip():
-                raise DamagedFileError(f"{path} line {number} has no text", expected='{"text": ...}')
-            passages.append(_lambada_passage(row["text"], number, clean=clean))
+    for number, row in read_rows(path, dict[str, str]):
+        context, _, word = row.get("text", "").strip().rpartition(" ")
+        if not context or not word:
+            raise malformed(path, number, expected='{"text": a passage of at least two words}', got=repr(row)[:80])
+        passages.append(_lambada_passage(row["text"], number, clean=clean))
     return passages
 
 
 def _lambada_passage(text: str, number: int, *, clean: bool) -> Passage:
     if clean:
         text = "\n" + text.replace("“", '"').replace("”", '"').replace("''", '"').replace("``", '"').strip()
-    context, _, word = text.rpartition(" ")
+    context, _, word = text.rstrip().rpartition(" ")
     return Passage(id=f"lambada-{number}", context=context, word=f" {word}")

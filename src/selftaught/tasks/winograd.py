@@ -7,10 +7,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
-from selftaught import storage
 from selftaught.tasks.examples import Choice
+from selftaught.tasks.rows import malformed, read_rows
 
 WSC273_FILE, PDP60_FILE = "winograd/wsc273.jsonl", "winograd/pdp60.jsonl"
+Scoring = Literal["partial", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,21 +22,31 @@ class _Row:
     sentences: list[str]
 
 
-def read_schemas(path: Path, scoring: Literal["partial", "full"]) -> list[Choice]:
-    """Schemas with the pronoun replaced by each candidate (Trinh & Le 2018).
+def read_schemas(path: Path, scoring: Scoring) -> list[Choice]:
+    """Schemas with the pronoun replaced by each candidate (Trinh & Le 2018; GPT-2 paper, section 3.4).
 
     `full` compares the probabilities of whole sentences; `partial` of what follows the replaced name, given all before it.
+    Raises InputError for a row whose sentences, candidates and label do not fit together.
     """
-    with storage.reading(path) as stream:
-        rows = [storage.decode_json(line, _Row, path) for line in stream if line.strip()]
-    return [_choice(row, scoring) for row in rows]
+    schemas = []
+    for number, row in read_rows(path, _Row):
+        fits = len(row.sentences) == len(row.candidates) >= 2 and 0 <= row.label < len(row.candidates)
+        if not fits or not all(row.sentences) or len(set(row.sentences)) < len(row.sentences):
+            raise malformed(
+                path,
+                number,
+                expected="a different sentence for each of at least two candidates, and the number of the right one",
+            )
+        schemas.append(_choice(row, scoring))
+    return schemas
 
 
-def _choice(row: _Row, scoring: Literal["partial", "full"]) -> Choice:
-    kept = len(_shared_ending(row.sentences)) if scoring == "partial" else None
-    cuts = [0 if kept is None else len(sentence) - kept for sentence in row.sentences]
+def _choice(row: _Row, scoring: Scoring) -> Choice:
+    kept = len(_shared_ending(row.sentences)) if scoring == "partial" else 0
+    # Where nothing follows the name there is only the whole sentence to compare.
+    cuts = [len(sentence) - kept if kept else 0 for sentence in row.sentences]
     return Choice(
-        id=row.id,
+        id=f"{row.id}/{scoring}",
         contexts=tuple(sentence[:cut] for sentence, cut in zip(row.sentences, cuts, strict=True)),
         continuations=tuple(sentence[cut:] for sentence, cut in zip(row.sentences, cuts, strict=True)),
         candidates=tuple(row.candidates),

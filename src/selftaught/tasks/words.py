@@ -14,6 +14,11 @@ yours yourself yourselves
 """
 STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 """English function words of three letters and more: frequent enough to be guessed from grammar alone."""
+_SHORT_WORDS = """
+a am an as at be by do don he hi i if in is it me my no of oh on or so s t to up us we yes
+"""
+PREDICTABLE_WORDS = STOP_WORDS | frozenset(_SHORT_WORDS.split())
+"""All English function words, as lists of stop words have them: what LAMBADA's filter bars (GPT-2 paper, section 3.3)."""
 _END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)")
 
 
