@@ -9,12 +9,14 @@ import pytest
 
 from selftaught import storage
 from selftaught.corpus import documents
+from selftaught.corpus.building import BuildSettings
 from selftaught.corpus.cleaning import CleaningSettings, reason_to_drop
 from selftaught.corpus.deduplication import Deduplicator
 from selftaught.corpus.documents import Document, Drop, Funnel
+from selftaught.corpus.extraction import ExtractionSettings
 from selftaught.corpus.finishing import FinishingSettings, finish
 from selftaught.corpus.splitting import side
-from selftaught.errors import DamagedFileError, InputError
+from selftaught.errors import DamagedFileError, InputError, UsageError
 from tests.reference.ngrams import jaccard
 
 
@@ -103,3 +105,22 @@ def test_reading_what_is_no_corpus(tmp_path: Path) -> None:
     storage.write_bytes(tmp_path / "x.jsonl.zst", b"not zstandard at all")
     with pytest.raises(InputError, match=r"x\.jsonl\.zst"):
         next(documents.read(tmp_path / "x.jsonl.zst"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (FinishingSettings, {"heldout": 0.0}),
+        (FinishingSettings, {"heldout": 1.0}),
+        (BuildSettings, {"heldout": float("nan")}),
+        (BuildSettings, {"near_duplicate": 7.0}),
+        (BuildSettings, {"per_host": 0}),
+        (BuildSettings, {"timeout_seconds": float("inf")}),
+        (CleaningSettings, {"lowest_letter_share": -0.1}),
+        (CleaningSettings, {"fewest_characters": -1}),
+        (ExtractionSettings, {"seconds_per_page": 0.0}),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(kind: type, values: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="--" + next(iter(values)).replace("_", "-")):
+        kind(**values)

@@ -29,6 +29,20 @@ class BuildSettings(FinishingSettings):
     timeout_seconds: float = 20.0
     """Longest time for one page."""
 
+    def __post_init__(self) -> None:
+        """Refuse what a stage would refuse."""
+        super().__post_init__()
+        self.fetching()
+
+    def fetching(self) -> FetchSettings:
+        """The part that is about fetching."""
+        return FetchSettings(
+            user_agent=self.user_agent,
+            concurrent=self.concurrent,
+            per_host=self.per_host,
+            timeout_seconds=self.timeout_seconds,
+        )
+
 
 def build_corpus(
     submissions: Sequence[str | Path],
@@ -46,13 +60,7 @@ def build_corpus(
     rules, out, funnel = settings or BuildSettings(), Path(out), Funnel()
     links = read_links(map(Path, submissions), rules.links, funnel)
     storage.write_jsonl(out / LINKS_FILE, links)
-    fetching = FetchSettings(
-        user_agent=rules.user_agent,
-        concurrent=rules.concurrent,
-        per_host=rules.per_host,
-        timeout_seconds=rules.timeout_seconds,
-    )
-    files = fetch(links, out / PAGES, fetching, funnel, places=places)
+    files = fetch(links, out / PAGES, rules.fetching(), funnel, places=places)
     return finish(_extracted(files, links, out, funnel), out, funnel, rules)
 
 

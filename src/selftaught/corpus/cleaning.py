@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from selftaught.corpus.ranges import require_least, require_share
+
 LETTERS_LOOKED_AT = 20_000
 
 
@@ -19,6 +21,11 @@ class CleaningSettings:
     highest_repeated_share: float = 0.6
     """Share of non-empty lines that repeat an earlier one; above it a text is dropped as
     `repetition` (after Gopher, Rae et al. 2021)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no length or share."""
+        require_least(self, 0, "fewest_characters")
+        require_share(self, "lowest_letter_share", "highest_repeated_share")
 
 
 def reason_to_drop(text: str, rules: CleaningSettings) -> str:

@@ -19,6 +19,7 @@ from selftaught import compute, console
 from selftaught.corpus.documents import Document, Funnel
 from selftaught.corpus.links import Link
 from selftaught.corpus.pages import Page, read_pages
+from selftaught.corpus.ranges import require_least
 
 Work = Callable[[bytes, str], str]
 """The body of a page and its content type -> text."""
@@ -34,6 +35,10 @@ class ExtractionSettings:
 
     seconds_per_page: float = SECONDS
     """A page that takes longer is dropped as `timeout`."""
+
+    def __post_init__(self) -> None:
+        """Refuse a time that no page can keep."""
+        require_least(self, 0.01, "seconds_per_page")
 
 
 def extract(

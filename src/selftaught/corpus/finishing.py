@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selftaught import console, storage
-from selftaught.corpus import documents
+from selftaught.corpus import documents, ranges
 from selftaught.corpus.cleaning import CleaningSettings, reason_to_drop
 from selftaught.corpus.documents import Document, Funnel
 from selftaught.corpus.splitting import side
@@ -24,6 +24,10 @@ class DeduplicationSettings:
     near_duplicate: float = 0.8
     """Jaccard similarity of 5-word shingles from which on a document counts as a near duplicate."""
 
+    def __post_init__(self) -> None:
+        """Refuse what is no similarity."""
+        ranges.require_share(self, "near_duplicate")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSettings:
@@ -32,12 +36,21 @@ class SplitSettings:
     heldout: float = 0.05
     """Share of documents that is held out, chosen by a hash of the URL (GPT-2 paper, section 3: 5 %)."""
 
+    def __post_init__(self) -> None:
+        """Refuse a side that must stay empty."""
+        ranges.require_share(self, "heldout", whole=False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinishingSettings(DeduplicationSettings, SplitSettings):
     """How documents are cleaned, compared and split."""
 
     cleaning: CleaningSettings = field(default_factory=CleaningSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse what either part refuses."""
+        DeduplicationSettings.__post_init__(self)
+        SplitSettings.__post_init__(self)
 
 
 def finish(rows: Iterable[Document], out: Path, funnel: Funnel, rules: FinishingSettings) -> list[documents.FunnelRow]:
@@ -97,8 +110,8 @@ def _require_both_sides(funnel: Funnel, heldout: float) -> None:
         return
     reasons = ", ".join(f"{row.count} {row.reason}" for row in funnel.rows() if row.reason not in ("", "kept", *sides))
     raise InputError(
-        "too little text to hold some of it out",
+        "too little text to hold some of it out" if sum(sides.values()) else "no text is left",
         expected="at least one document on each side of the split",
         got=f"{sides['train']} train, {sides['heldout']} held out" + (f"; dropped: {reasons}" if reasons else ""),
-        hint=f"give more text, or another --heldout than {heldout:g}" if sum(sides.values()) else "give more text",
+        hint=f"Give more text, or another --heldout than {heldout:g}." if sum(sides.values()) else "Give other text.",
     )

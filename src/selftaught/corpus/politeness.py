@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from selftaught.corpus.ranges import require_least
+
 
 @dataclass(frozen=True, kw_only=True)
 class FetchSettings:
@@ -19,3 +21,8 @@ class FetchSettings:
     """Longest time for one page."""
     largest_bytes: int = 8 << 20
     """Larger pages are dropped (after decompression)."""
+
+    def __post_init__(self) -> None:
+        """Refuse limits that let nothing through."""
+        require_least(self, 1, "concurrent", "per_host", "largest_bytes")
+        require_least(self, 0.01, "timeout_seconds")
