@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from selftaught.corpus import urls
 from selftaught.corpus.documents import Funnel
 from selftaught.corpus.links import LinkSettings, read_links
+from tests.reference.normal_form import normal_form
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,21 @@ def test_any_text_is_normalised_or_refused_and_normal_forms_stay(text: str) -> N
     assert urls.normalise(once) == once
 
 
+@given(st.text(alphabet="aZ9.-_:@%/é [];'\t", max_size=30))
+def test_the_short_way_to_the_normal_form_is_the_long_one(text: str) -> None:
+    url = "http://" + text
+    wanted = normal_form(url)
+    assert urls.normalise(url) == wanted or "[" in text  # addresses in numbers have their own rule
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
         ("http://en.wikipedia.org/wiki/X", "wikipedia"),
+        ("http://en.wikipedia.org:8080/wiki/X", "wikipedia"),
+        ("http://wikipedia.org.example.com/", ""),
+        ("http://example.org/a.png?size=1", "media file"),
+        ("http://example.org/?file=a.png", ""),
         ("http://notwikipedia.org/wiki/X", ""),
         ("http://www.reddit.com/r/a", "reddit"),
         ("http://i.imgur.com/x", "images and video"),

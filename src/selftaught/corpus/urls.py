@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 _TRACKING = frozenset(("fbclid", "gclid", "igshid", "mc_cid", "mc_eid", "ref_src"))
@@ -31,11 +32,20 @@ _BLOCKED = {
 """GPT-2 paper, section 2.1: all Wikipedia documents were removed."""
 
 
+_NORMAL = re.compile(r"https?://(?:[a-z0-9_-]{1,63}\.)+[a-z0-9_-]{1,63}(/[A-Za-z0-9/%:@!$'()*+,;=~._-]*)?")
+"""Addresses without a query that are in normal form but for the path, which may be missing: more than half of all."""
+_PLAIN_QUERY = re.compile(r"[A-Za-z0-9=&+/:@!$'()*,;~._?-]*")
+_MAYBE_TRACKING = re.compile("|".join(("utm_", *sorted(_TRACKING))))
+_DOMAINS = {domain: reason for reason, domains in _BLOCKED.items() for domain in domains}
+
+
 def normalise(url: str) -> str:
     """The normal form of an http(s) URL, or "" if it is none.
 
     Undoes `&amp;`, lower-cases scheme and host, drops fragment, default port and tracking parameters, quotes what needs it.
     """
+    if found := _NORMAL.fullmatch(url):
+        return url if found[1] else url + "/"
     try:
         parts = urlsplit(html.unescape(url.strip()))
         host, port = (parts.hostname or "").encode("idna").decode("ascii"), parts.port
@@ -50,16 +60,19 @@ def normalise(url: str) -> str:
 
 
 def _query(parts: SplitResult) -> str:
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    query = parts.query
+    if not query or (_PLAIN_QUERY.fullmatch(query) and not _MAYBE_TRACKING.search(query)):
+        return query
+    pairs = parse_qsl(query, keep_blank_values=True)
     kept = [(name, value) for name, value in pairs if name not in _TRACKING and not name.startswith("utm_")]
-    return quote(parts.query, safe="=&%+/:@!$'()*,;~-._?") if kept == pairs else urlencode(kept)
+    return quote(query, safe="=&%+/:@!$'()*,;~-._?") if kept == pairs else urlencode(kept)
 
 
 def reason_to_block(url: str) -> str:
     """Why a URL in normal form is not fetched: `wikipedia`, `reddit`, `images and video`, `media file`; or ""."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    for reason, domains in _BLOCKED.items():
-        if any(host == domain or host.endswith("." + domain) for domain in domains):
+    place, _, rest = url.partition("://")[2].partition("/")
+    labels = place.partition(":")[0].split(".")
+    for first in range(len(labels) - 1):
+        if reason := _DOMAINS.get(".".join(labels[first:])):
             return reason
-    return "media file" if parts.path.lower().endswith(_MEDIA) else ""
+    return "media file" if rest.partition("?")[0].lower().endswith(_MEDIA) else ""
