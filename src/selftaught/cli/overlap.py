@@ -60,7 +60,7 @@ def _show(command: OverlapVerb) -> None:
                 row.ngrams,
                 row.hits,
                 f"{row.share:.2%}",
-                f"<= {row.false_positive_rate:.1e}",
+                "none: recounted" if command.settings.exact else f"<= {row.false_positive_rate:.1e}",
             )
             for row in rows
         ],

@@ -117,8 +117,8 @@ def _overlaps(
         # Only what the filter holds can be there; of that, what the texts really hold.
         pairs = [pair for one, masks in zip(asked, found, strict=True) for pair in zip(one.hashes, masks, strict=True)]
         held = np.concatenate([part[mask] for part, mask in pairs] or [np.empty(0, np.uint64)])
-        known = Wanted(held).those_in(texts(), rules.words)
-        found = [[np.isin(part, known) for part in one.hashes] for one in asked]
+        known = Wanted(Wanted(held).those_in(texts(), rules.words))
+        found = [[known.holds(part) for part in one.hashes] for one in asked]
     rate = 0.0 if rules.exact else bloom.measured_rate()
     return [_row(one, against, masks, rate) for one, masks in zip(asked, found, strict=True)]
 

@@ -29,6 +29,12 @@ class Wanted:
         right = self.hashes[numbers] == hashes[places]
         return places[right], numbers[right]
 
+    def holds(self, hashes: Array) -> Array:
+        """Whether each of the given hashes is in the set."""
+        held = np.zeros(len(hashes), dtype=np.bool_)
+        held[self.find(hashes)[0]] = True
+        return held
+
     def those_in(self, texts: Iterable[str], n: int) -> Array:
         """The members that are n-grams of the texts (two n-grams of one 64-bit hash count as the same)."""
         found = np.zeros(len(self.hashes), dtype=np.bool_)

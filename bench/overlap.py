@@ -1,0 +1,236 @@
+"""8-gram overlap: ours beside a Python set, rbloom, fastbloom-rs and abloom, all for false positives of at most 1 in 10^8.
+
+    python bench/overlap.py [--quick] [--json FILE]
+
+The peers hold strings, so they are given 8-grams that are made by a regular expression, as such scripts make them. Rates are
+8-grams a second of processor time: making them (strings or hashes), inserting and looking up what was made before, and all
+of it together, from text to the filter and from text to the answer. Before anything is timed, every contender counts how many
+8-grams of unseen text are in the filter, and all must agree. Memory is bits for each distinct 8-gram.
+The text is that of ../shared/data/text where it is there, else the sources of Python's standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selftaught.corpus.ngrams import ngram_hashes
+from selftaught.overlap.bloom import LARGEST_RATE, Bloom
+from side_by_side import SideBySide
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+N = 8
+WORD = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """One way to keep a set of n-grams."""
+
+    name: str
+    made: Callable[[str], Any]
+    """A text -> its n-grams, as this contender wants them."""
+    empty: Callable[[int], Any]
+    """Room for so many."""
+    add: Callable[[Any, Any], object]
+    """The set and n-grams."""
+    hits: Callable[[Any, Any], int]
+    """The set and n-grams -> how many of them it holds."""
+    bits: Callable[[Any], float]
+    """Memory of a set."""
+
+    def filled(self, parts: Sequence[Any], room: int) -> Any:
+        """A set of all n-grams."""
+        found = self.empty(room)
+        for part in parts:
+            self.add(found, part)
+        return found
+
+    def filled_from_text(self, texts: Sequence[str], room: int) -> Any:
+        """The same from the beginning."""
+        found = self.empty(room)
+        for text in texts:
+            self.add(found, self.made(text))
+        return found
+
+    def count(self, known: Any, parts: Sequence[Any]) -> int:
+        """How many n-grams are members."""
+        return sum(self.hits(known, part) for part in parts)
+
+    def count_from_text(self, known: Any, texts: Sequence[str]) -> int:
+        """The same from the beginning."""
+        return sum(self.hits(known, self.made(text)) for text in texts)
+
+
+def strings(text: str) -> list[str]:
+    """The 8-grams of a text as Python makes them."""
+    words = WORD.findall(text.lower())
+    return [" ".join(words[start : start + N]) for start in range(len(words) - N + 1)]
+
+
+OURS = Contender(
+    name="",
+    made=lambda text: ngram_hashes(text, N),
+    empty=Bloom,
+    add=lambda known, part: known.add(part),
+    hits=lambda known, part: int(np.count_nonzero(known.contains(part))),
+    bits=lambda known: 8.0 * known.blocks.nbytes,
+)
+
+
+def contenders(bench: SideBySide) -> list[Contender]:
+    """Ours, Python's set, and the peers that are installed."""
+
+    def members(known: Any, part: list[str]) -> int:
+        return sum(gram in known for gram in part)
+
+    found = [OURS]
+    found.append(
+        Contender(
+            name="set of strings",
+            made=strings,
+            empty=lambda room: set(),  # noqa: ARG005
+            add=lambda known, part: known.update(part),
+            hits=members,
+            bits=lambda known: 8.0 * (sys.getsizeof(known) + sum(map(sys.getsizeof, known))),
+        )
+    )
+    if rbloom := bench.peer("rbloom"):
+        found.append(
+            Contender(
+                name="rbloom",
+                made=strings,
+                empty=lambda room: rbloom.Bloom(room, LARGEST_RATE),
+                add=lambda known, part: known.update(part),
+                hits=members,
+                bits=lambda known: known.size_in_bits,
+            )
+        )
+    if fastbloom := bench.peer("fastbloom_rs"):
+        found.append(
+            Contender(
+                name="fastbloom-rs",
+                made=strings,
+                empty=lambda room: fastbloom.FilterBuilder(room, LARGEST_RATE).build_bloom_filter(),
+                add=lambda known, part: known.add_str_batch(part),
+                hits=lambda known, part: sum(known.contains_str_batch(part)),
+                bits=lambda known: 8.0 * len(known.get_bytes()),
+            )
+        )
+    if abloom := bench.peer("abloom"):
+        found.append(
+            Contender(
+                name="abloom",
+                made=strings,
+                empty=lambda room: abloom.BloomFilter(room, LARGEST_RATE),
+                add=lambda known, part: known.update(part),
+                hits=members,
+                bits=lambda known: 8.0 * known.byte_count,
+            )
+        )
+    return found
+
+
+def main() -> None:
+    """Compare and show."""
+    bench = SideBySide("overlap")
+    texts = list(_within(_documents(), 4_000_000 if bench.quick else 10_000_000))
+    # Every tenth document is unseen: it is looked up and not inserted.
+    unseen, seen = texts[::10], [text for number, text in enumerate(texts) if number % 10]
+    everybody = contenders(bench)
+    grams, asked = _made(everybody, seen), _made(everybody, unseen)
+    room = sum(map(len, grams[""]))
+    known = {one.name: one.filled(grams[one.name], room) for one in everybody}
+    _require_same_hits(everybody, known, asked)
+
+    def compare(case: str, works: dict[str, Callable[[], object]], amount: int) -> None:
+        bench.compare(case, works.pop(""), works, amount=amount / 1e6, unit="M 8-grams/CPU-s")
+
+    made: dict[str, Callable[[], object]] = {
+        "": lambda: [OURS.made(text) for text in seen],
+        "regular expression": lambda: [strings(text) for text in seen],
+    }
+    compare("make from text", made, room)
+    compare("insert", {one.name: _filled(one, grams, room) for one in everybody}, room)
+    compare("look up, all there", {one.name: _counted(one, known, grams) for one in everybody}, room)
+    other = sum(map(len, asked[""]))
+    compare("look up unseen text", {one.name: _counted(one, known, asked) for one in everybody}, other)
+    compare("text to filter", {one.name: _filled_from_text(one, seen, room) for one in everybody}, room)
+    compare("text to answer", {one.name: _counted_from_text(one, known, seen) for one in everybody}, room)
+    _memory(bench, everybody, known)
+    bench.finish()
+
+
+def _made(everybody: Sequence[Contender], texts: Sequence[str]) -> dict[str, list[Any]]:
+    """For each contender the n-grams of all texts; those who want the same share them."""
+    makers = {one.made for one in everybody}
+    made = {maker: [maker(text) for text in texts] for maker in makers}
+    return {one.name: made[one.made] for one in everybody}
+
+
+def _filled(one: Contender, grams: dict[str, list[Any]], room: int) -> Callable[[], object]:
+    return lambda: one.filled(grams[one.name], room)
+
+
+def _counted(one: Contender, known: dict[str, Any], parts: dict[str, list[Any]]) -> Callable[[], object]:
+    return lambda: one.count(known[one.name], parts[one.name])
+
+
+def _filled_from_text(one: Contender, texts: Sequence[str], room: int) -> Callable[[], object]:
+    return lambda: one.filled_from_text(texts, room)
+
+
+def _counted_from_text(one: Contender, known: dict[str, Any], texts: Sequence[str]) -> Callable[[], object]:
+    return lambda: one.count_from_text(known[one.name], texts)
+
+
+def _require_same_hits(everybody: Sequence[Contender], known: dict[str, Any], asked: dict[str, list[Any]]) -> None:
+    counts = {one.name or "ours": one.count(known[one.name], asked[one.name]) for one in everybody}
+    if len(set(counts.values())) > 1:
+        raise SystemExit(f"the contenders disagree on how many 8-grams were seen before: {counts}")
+
+
+def _memory(bench: SideBySide, everybody: Sequence[Contender], known: dict[str, Any]) -> None:
+    distinct = len(known["set of strings"])
+    sizes = {one.name: one.bits(known[one.name]) / distinct for one in everybody}
+    for name, size in sizes.items():
+        if name:
+            bench.note("memory", sizes[""], size, name, unit="bits/distinct 8-gram", larger_is_better=False)
+
+
+def _documents() -> Iterator[str]:
+    """Real documents, sources in turns so that a prefix is a fair sample."""
+    files = sorted((DATA / "text").glob("*.jsonl"))
+    if not files:
+        for path in sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")):
+            yield path.read_text(errors="replace")
+        return
+    readers = [(json.loads(line)["text"] for line in path.read_bytes().splitlines()) for path in files]
+    while readers:
+        for reader in list(readers):
+            text = next(reader, None)
+            if text is None:
+                readers.remove(reader)
+            else:
+                yield text
+
+
+def _within(texts: Iterator[str], size: int) -> Iterator[str]:
+    """Texts until they hold `size` bytes of UTF-8."""
+    for text in texts:
+        if size <= 0:
+            return
+        size -= len(text.encode())
+        yield text
+
+
+if __name__ == "__main__":
+    main()
