@@ -75,6 +75,14 @@ def test_cloze_candidates_are_ten_of_one_class_and_one_is_right() -> None:
     assert questions != list(cloze.make_questions([("a", story(1)), ("b", story(2))], seed=4))
 
 
+def test_overlapping_questions_ask_about_different_sentences() -> None:
+    apart = list(cloze.make_questions([("a", story(1))], seed=3))
+    dense = list(cloze.make_questions([("a", story(1))], seed=3, step=5))
+    assert (len(apart), len(dense)) == (4, 14)
+    assert len({question.continuations[question.answer] + question.contexts[0][-60:] for question in dense}) == 14
+    assert apart[0] == dense[0]
+
+
 def test_the_place_of_the_answer_says_nothing() -> None:
     texts = [(str(seed), story(seed)) for seed in range(40)]
     places = [question.answer for question in cloze.make_questions(texts, seed=1)]

@@ -20,6 +20,8 @@ from selftaught.tasks.examples import Choice
 from selftaught.tasks.words import PREDICTABLE_WORDS
 
 T = TypeVar("T")
+CLOZE_STEPS = (cloze.CONTEXT_SENTENCES + 1, 5)
+"""Sentences from one cloze question to the next; contexts overlap only where there is too little text for as many as wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +109,18 @@ def _lastword(asked: Question) -> Result:
 
 def _cloze(asked: Question) -> Result:
     """CBT's form on held-out text."""
-    made = cloze.make_questions(_texts_of(asked.source, "heldout"), seed=asked.rules.seed)
-    chosen = _drawn(list(made), "cloze questions", asked)
+    texts = list(_texts_of(asked.source, "heldout"))
+    made: list[Choice] = []
+    for step in CLOZE_STEPS:
+        made = list(cloze.make_questions(texts, seed=asked.rules.seed, step=step))
+        if len(made) >= asked.rules.most_questions:
+            break
+    chosen = _drawn(made, "cloze questions", asked)
     with console.progress("cloze", sum(len(one.candidates) for one in chosen), unit="candidates") as bar:
         answers = measuring.choices(asked.model, chosen, advance=bar.advance)
-    protocol = f"{cloze.CONTEXT_SENTENCES} sentences and one with a gap, {cloze.CANDIDATES} candidates"
-    return answers, measuring.mark_choices(answers, f"{protocol}; {_without_model(chosen)}")
+    form = f"{cloze.CONTEXT_SENTENCES} sentences and one with a gap, {cloze.CANDIDATES} candidates"
+    protocol = f"{form}, a question every {step} sentences; {_without_model(chosen)}"
+    return answers, measuring.mark_choices(answers, protocol)
 
 
 def _without_model(chosen: Sequence[Choice]) -> str:

@@ -23,8 +23,12 @@ _GAP = "XXXXX"
 _WORD = re.compile(r"(?<!\w)[A-Za-z]{4,}(?!\w)")
 
 
-def make_questions(texts: Iterable[tuple[str, str]], *, seed: int) -> Iterator[Choice]:
-    """Questions from every 21 sentences of (id, text): 20 are the context, a word of the last one is to be found.
+def make_questions(
+    texts: Iterable[tuple[str, str]], *, seed: int, step: int = CONTEXT_SENTENCES + 1
+) -> Iterator[Choice]:
+    """Questions from 21 sentences of (id, text): 20 are the context, a word of the last one is to be found.
+
+    They begin every `step` sentences: with fewer than 21 contexts overlap, but no sentence is asked about twice.
 
     The answer and the nine other candidates are words of the context of the same class: at least four letters, no stop word,
     all capitalised or all not, and the others those nearest to the answer in length and in how often the context has them, so
@@ -32,7 +36,7 @@ def make_questions(texts: Iterable[tuple[str, str]], *, seed: int) -> Iterator[C
     """
     for name, text in texts:
         found = sentences(text)
-        for start in range(0, len(found) - CONTEXT_SENTENCES, CONTEXT_SENTENCES + 1):
+        for start in range(0, len(found) - CONTEXT_SENTENCES, step):
             context = " ".join(found[start : start + CONTEXT_SENTENCES])
             draw = random.Random(compute.seed_of("cloze", seed, name, start))
             question = _question(f"{name}@{start}", context, found[start + CONTEXT_SENTENCES], draw)
