@@ -6,17 +6,19 @@ from selftaught.model.shape import ModelShape
 
 
 def parameters(shape: ModelShape) -> int:
-    """Number of weights, the head counted once since it is the embedding."""
+    """Number of weights; a tied head counts once, as the embedding that it is."""
     channels = shape.channels
-    block = 12 * channels * channels + 13 * channels
+    attention = 4 * channels * channels + 4 * channels
+    feed = 2 * channels * shape.feed + shape.feed + channels
     final_norm = 2 * channels if shape.norm == "before" else 0
-    return (shape.vocabulary + shape.context) * channels + shape.layers * block + final_norm
+    embeddings = (shape.vocabulary * (1 if shape.tied else 2) + shape.context) * channels
+    return embeddings + shape.layers * (attention + feed + 4 * channels) + final_norm
 
 
 def forward_flops_per_token(shape: ModelShape, context: int | None = None) -> int:
     """Multiplications and additions of one token's way through network and head, attending to half of `context` on average."""
     length, channels = context or shape.context, shape.channels
-    block = 2 * 12 * channels * channels + 2 * length * channels
+    block = 2 * (4 * channels * channels + 2 * channels * shape.feed) + 2 * length * channels
     return shape.layers * block + 2 * shape.vocabulary * channels
 
 

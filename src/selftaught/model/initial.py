@@ -17,7 +17,8 @@ def initialise(model: Transformer, generator: torch.Generator, *, spread: float 
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=spread, generator=generator)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=spread, generator=generator)
     with torch.no_grad():

@@ -6,6 +6,7 @@ V vocabulary, N tokens of all rows in one line.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,17 +22,35 @@ LOSS_CHUNK = {"cpu": 1024, "cuda": 4096}
 """Tokens whose logits exist at a time: measured on two cores; on an accelerator enough to keep it busy."""
 
 
+@dataclass(kw_only=True)
+class Watch:
+    """What to look at, or to leave out, on the way through a network; it is slower, and meant for looking."""
+
+    hidden: list[torch.Tensor] = field(default_factory=list)
+    """Filled: hidden_BTC before the first block and after each (of GPT-2, before the last normalisation)."""
+    attention: list[torch.Tensor] = field(default_factory=list)
+    """Filled: for each layer, attention_BHTM: how much each new position looks at each one."""
+    head_mask: torch.Tensor | None = None
+    """head_mask_LH: factor of what each head of each layer contributes; 0 takes it out."""
+
+
 class Attention(nn.Module):
     """Causal self-attention of many heads."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.heads, self.dropout = shape.heads, shape.dropout
+        self.scale_by_layer, self.float32 = shape.scale_by_layer, shape.attention_float32
         self.query_key_value = nn.Linear(shape.channels, 3 * shape.channels)
         self.output = nn.Linear(shape.channels, shape.channels)
 
     def forward(
-        self, hidden_BTC: torch.Tensor, cache: Cache | None, layer: int, mask: torch.Tensor | None
+        self,
+        hidden_BTC: torch.Tensor,
+        cache: Cache | None,
+        layer: int,
+        mask: torch.Tensor | None,
+        watch: Watch | None = None,
     ) -> torch.Tensor:
         """Mix each position with those before it, or those that `mask` lets it see."""
         batch, new, channels = hidden_BTC.shape
@@ -40,15 +59,53 @@ class Attention(nn.Module):
         if cache is not None:
             key, value = cache.extend(layer, key, value)
             query = query.to(key.dtype)
+        if self.scale_by_layer:
+            query = query / (layer + 1)
+        if watch is not None:
+            mixed_BHTK = _watched_attention(query, key, value, mask, layer, watch)
+            return self._joined(mixed_BHTK, hidden_BTC.dtype)
         dropout = self.dropout if self.training else 0.0
         plain = cache is None and mask is None and not dropout and torch.is_grad_enabled()
-        if plain and query.device.type == "cpu" and query.dtype is torch.bfloat16:
+        if self.float32:
+            # Autocast would turn float32 back.
+            with torch.autocast(query.device.type, enabled=False):
+                wide = (query.float(), key.float(), value.float())
+                mixed_BHTK = functional.scaled_dot_product_attention(
+                    *wide, attn_mask=mask, dropout_p=dropout, is_causal=mask is None and new > 1
+                )
+        elif plain and query.device.type == "cpu" and query.dtype is torch.bfloat16:
             mixed_BHTK = causal_attention(query, key, value)
         else:
             mixed_BHTK = functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=mask is None and new > 1
             )
-        return self.output(mixed_BHTK.transpose(1, 2).reshape(batch, new, channels))  # type: ignore[no-any-return]
+        return self._joined(mixed_BHTK, hidden_BTC.dtype)
+
+    def _joined(self, mixed_BHTK: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        return self.output(mixed_BHTK.transpose(1, 2).flatten(2).to(dtype))  # type: ignore[no-any-return]
+
+
+def _watched_attention(  # noqa: PLR0917 - the kernel's arguments and who watches
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    layer: int,
+    watch: Watch,
+) -> torch.Tensor:
+    """Attention whose probabilities are kept, and whose heads count as much as the mask of heads says."""
+    new, seen = query.shape[2], key.shape[2]
+    allowed = mask
+    if allowed is None:
+        allowed = torch.ones(new, seen, dtype=torch.bool, device=query.device).tril(diagonal=seen - new)
+    with torch.autocast(query.device.type, enabled=False):
+        scores_BHTM = (query.float() @ key.float().mT) * query.shape[-1] ** -0.5
+        attention_BHTM = scores_BHTM.masked_fill(~allowed, float("-inf")).softmax(-1)
+        watch.attention.append(attention_BHTM)
+        if watch.head_mask is not None:
+            attention_BHTM = attention_BHTM * watch.head_mask[layer, :, None, None]
+        mixed_BHTK: torch.Tensor = attention_BHTM @ value.float()
+    return mixed_BHTK
 
 
 class FeedForward(nn.Module):
@@ -56,12 +113,13 @@ class FeedForward(nn.Module):
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
-        self.inner = nn.Linear(shape.channels, 4 * shape.channels)
-        self.outer = nn.Linear(4 * shape.channels, shape.channels)
+        self.approximate = "tanh" if shape.activation == "gelu-tanh" else "none"
+        self.inner = nn.Linear(shape.channels, shape.feed)
+        self.outer = nn.Linear(shape.feed, shape.channels)
 
     def forward(self, hidden_BTC: torch.Tensor) -> torch.Tensor:
         """Transform each position alone."""
-        return self.outer(functional.gelu(self.inner(hidden_BTC), approximate="tanh"))  # type: ignore[no-any-return]
+        return self.outer(functional.gelu(self.inner(hidden_BTC), approximate=self.approximate))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
@@ -70,23 +128,30 @@ class Block(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.before = shape.norm == "before"
-        self.attention_norm = nn.LayerNorm(shape.channels)
+        self.attention_norm = nn.LayerNorm(shape.channels, eps=shape.norm_epsilon)
         self.attention = Attention(shape)
-        self.feed_norm = nn.LayerNorm(shape.channels)
+        self.feed_norm = nn.LayerNorm(shape.channels, eps=shape.norm_epsilon)
         self.feed = FeedForward(shape)
         self.drop = nn.Dropout(shape.dropout)
 
-    def forward(self, hidden: torch.Tensor, cache: Cache | None, layer: int, mask: torch.Tensor | None) -> torch.Tensor:
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        cache: Cache | None,
+        layer: int,
+        mask: torch.Tensor | None,
+        watch: Watch | None = None,
+    ) -> torch.Tensor:
         """Pass hidden_BTC through the block."""
         if self.before:
-            hidden = hidden + self.drop(self.attention(self.attention_norm(hidden), cache, layer, mask))
+            hidden = hidden + self.drop(self.attention(self.attention_norm(hidden), cache, layer, mask, watch))
             return hidden + self.drop(self.feed(self.feed_norm(hidden)))  # type: ignore[no-any-return]
-        hidden = self.attention_norm(hidden + self.drop(self.attention(hidden, cache, layer, mask)))
+        hidden = self.attention_norm(hidden + self.drop(self.attention(hidden, cache, layer, mask, watch)))
         return self.feed_norm(hidden + self.drop(self.feed(hidden)))  # type: ignore[no-any-return]
 
 
 class Transformer(nn.Module):
-    """Ids in, hidden states out; `logits` turns hidden states into scores over the vocabulary with the embedding itself."""
+    """Ids in, hidden states out; `logits` turns these into scores over the vocabulary, with the embedding itself if tied."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
@@ -95,7 +160,16 @@ class Transformer(nn.Module):
         self.positions = nn.Embedding(shape.context, shape.channels)
         self.drop = nn.Dropout(shape.dropout)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
-        self.norm: nn.Module = nn.LayerNorm(shape.channels) if shape.norm == "before" else nn.Identity()
+        self.norm: nn.Module = (
+            nn.LayerNorm(shape.channels, eps=shape.norm_epsilon) if shape.norm == "before" else nn.Identity()
+        )
+        self.head = None if shape.tied else nn.Linear(shape.channels, shape.vocabulary, bias=False)
+
+    @property
+    def head_weight(self) -> torch.Tensor:
+        """The matrix weight_VC of the head: the token embedding's, or its own."""
+        weight_VC: torch.Tensor = self.tokens.weight if self.head is None else self.head.weight
+        return weight_VC
 
     def forward(
         self,
@@ -104,6 +178,7 @@ class Transformer(nn.Module):
         *,
         places_BT: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
+        watch: Watch | None = None,
     ) -> torch.Tensor:
         """Hidden states hidden_BTC after the last normalisation; with a cache, of the new positions, which it then holds.
 
@@ -119,14 +194,18 @@ class Transformer(nn.Module):
             mask = torch.ones(new, past + new, dtype=torch.bool, device=ids_BT.device).tril(diagonal=past)
         hidden = self.drop(self.tokens(ids_BT) + self.positions(places))
         for layer, block in enumerate(self.blocks):
-            hidden = block(hidden, cache, layer, mask)
+            if watch is not None:
+                watch.hidden.append(hidden)
+            hidden = block(hidden, cache, layer, mask, watch)
+        if watch is not None:
+            watch.hidden.append(hidden)
         if cache is not None:
             cache.filled += new
         return self.norm(hidden)  # type: ignore[no-any-return]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Scores over the vocabulary in float32, for hidden states of any leading shape."""
-        return functional.linear(hidden, self.tokens.weight.to(hidden.dtype)).float()
+        return functional.linear(hidden, self.head_weight.to(hidden.dtype)).float()
 
 
 def loss_sum(model: Transformer, ids_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
@@ -137,12 +216,12 @@ def loss_sum(model: Transformer, ids_BT: torch.Tensor, targets_BT: torch.Tensor)
     hidden_NC = model(ids_BT).flatten(0, 1)
     kind = str(hidden_NC.device.type)
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_NC.dtype
-    loss: torch.Tensor = _ChunkedLoss.apply(hidden_NC, model.tokens.weight, targets_BT.flatten(), dtype)  # type: ignore[no-untyped-call]
+    loss: torch.Tensor = _ChunkedLoss.apply(hidden_NC, model.head_weight, targets_BT.flatten(), dtype)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _ChunkedLoss(torch.autograd.Function):
-    """Cross-entropy of the tied head; gradients are made while the logits of a chunk are there, so none are kept."""
+    """Cross-entropy of the head; gradients are made while the logits of a chunk are there, so none are kept."""
 
     @staticmethod
     def forward(
