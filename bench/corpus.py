@@ -61,7 +61,7 @@ def _compare_links(bench: SideBySide) -> None:
         peers["json, w3lib"] = lambda: _plain_links(path, w3lib.canonicalize_url)
     bench.compare(
         "links of submissions",
-        lambda: read_links([path], LinkSettings(), Funnel()),
+        lambda: list(read_links([path], LinkSettings(), Funnel())),
         peers,
         amount=len(rows),
         unit="rows/s",

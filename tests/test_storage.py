@@ -252,3 +252,20 @@ def test_a_zst_file_that_is_cut_short_is_an_error_wherever_it_is_cut(tmp_path: P
     (tmp_path / "two.jsonl.zst").write_bytes(whole + whole)
     with storage.reading(tmp_path / "two.jsonl.zst") as stream:
         assert sum(1 for _ in stream) == 6000
+
+
+@given(st.lists(st.integers(-50, 50)), st.integers(1, 9))
+def test_sorting_on_the_disk_is_sorting(numbers: list[int], most: int) -> None:
+    rows = [(abs(number), place) for place, number in enumerate(numbers)]
+    found = storage.sorted_rows(iter(rows), tuple[int, int], lambda row: row[0], most=most)
+    assert list(found) == sorted(rows, key=lambda row: row[0])
+
+
+def test_a_spool_is_read_as_it_was_written_as_often_as_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "_FRAME_BYTES", 50)
+    spool = storage.Spool(str, (f"row {number} é" for number in range(100)))
+    wanted = [f"row {number} é" for number in range(100)]
+    assert len(spool) == 100
+    assert list(spool) == wanted
+    spool.append("one more")
+    assert list(zip(spool, spool, strict=True))[-1] == ("one more", "one more")

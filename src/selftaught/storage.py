@@ -13,20 +13,23 @@ import errno
 import fcntl
 import gzip
 import hashlib
+import heapq
 import io
 import lzma
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -36,6 +39,8 @@ from selftaught.errors import DamagedFileError, InputError, MismatchError, Outpu
 RUN_FILE, PLAN_FILE, LOG_FILE, LOCK_FILE = "run.json", "plan.json", "log.jsonl", ".lock"
 TEMPORARY = ".unfinished"
 """Suffix of files that are being written; `sweep` removes those that a killed process left behind."""
+
+_FRAME_BYTES = 1 << 18
 
 _REFUSED = (errors.UsageError.exit_code, InputError.exit_code)
 """A run that ended so made nothing of its input: its folder may be begun with other settings or another input."""
@@ -124,6 +129,79 @@ def _compressed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
             yield stream
     else:
         yield raw
+
+
+class Spool(Generic[T]):
+    """Rows that may be too many for memory: appended, counted, read again in order, as often as wanted.
+
+    They lie compressed in an unnamed temporary file (TMPDIR says on which disk), which goes when this object or its process does.
+    """
+
+    def __init__(self, kind: type[T], rows: Iterable[T] = ()) -> None:
+        self._encode, self._decoder = msgspec.json.Encoder(enc_hook=str).encode, msgspec.json.Decoder(kind)
+        self._waiting, self._count = bytearray(), 0
+        self._file: IO[bytes] | None = None
+        self._frames: list[tuple[int, int]] = []
+        for row in rows:
+            self.append(row)
+
+    def __len__(self) -> int:
+        """How many rows were appended."""
+        return self._count
+
+    def append(self, row: T) -> None:
+        """Add one row at the end. Raises OutputError if the temporary disk is full."""
+        self._waiting += self._encode(row)
+        self._waiting += b"\n"
+        self._count += 1
+        if len(self._waiting) >= _FRAME_BYTES:
+            self._write()
+
+    def __iter__(self) -> Iterator[T]:
+        """All rows in order; several iterations may go on at a time."""
+        import zstandard
+
+        for place, size in list(self._frames):
+            data = zstandard.decompress(os.pread(cast("IO[bytes]", self._file).fileno(), size, place))
+            yield from self._decoder.decode_lines(data)
+        yield from self._decoder.decode_lines(bytes(self._waiting))
+
+    def _write(self) -> None:
+        import zstandard
+
+        data = zstandard.compress(bytes(self._waiting))
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # open for as long as this object
+                weakref.finalize(self, self._file.close)
+            place = sum(self._frames[-1]) if self._frames else 0
+            self._file.write(data)
+        except OSError as problem:
+            raise output_error(Path(tempfile.gettempdir()), problem) from problem
+        self._frames.append((place, len(data)))
+        self._waiting.clear()
+
+
+def sorted_rows(
+    rows: Iterable[T],
+    kind: type[T],
+    key: Callable[[T], Any],
+    *,
+    weight: Callable[[T], int] = lambda _: 1,
+    most: int = 500_000,
+) -> Iterator[T]:
+    """Rows in order of `key`, equal ones as they came, with rows of at most `most` total `weight` in memory at a time."""
+    runs: list[Spool[T]] = []
+    held: list[T] = []
+    room = most
+    for row in rows:
+        held.append(row)
+        room -= weight(row)
+        if room <= 0:
+            runs.append(Spool(kind, sorted(held, key=key)))
+            held, room = [], most
+    held.sort(key=key)
+    yield from heapq.merge(*runs, held, key=key)
 
 
 def read_json(path: Path, kind: type[T]) -> T:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import random
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.corpus import urls
+from selftaught.corpus import links as links_module
+from selftaught.corpus import submissions, urls
+from selftaught.corpus.blocking import BlockList
 from selftaught.corpus.documents import Funnel
-from selftaught.corpus.links import LinkSettings, read_links
+from selftaught.corpus.links import Link, LinkSettings, read_links
+from selftaught.errors import InputError, UsageError
 from tests.reference.normal_form import normal_form
 
 
@@ -62,10 +67,25 @@ def test_the_short_way_to_the_normal_form_is_the_long_one(text: str) -> None:
         ("http://i.imgur.com/x", "images and video"),
         ("http://example.org/a.PNG", "media file"),
         ("http://example.org/a", ""),
+        ("https://www.wikiwand.com/en/X", "wikipedia mirror"),
+        ("http://www.answers.com/topic/x", "wikipedia mirror"),
+        ("http://www.answers.com/other/x", ""),
+        ("http://unwanted.example/x", "listed in mine.txt"),
+        ("http://www.half.example/bad/x?y", "listed in mine.txt"),
+        ("http://www.half.example/badly", ""),
     ],
 )
-def test_blocked(url: str, reason: str) -> None:
-    assert urls.reason_to_block(url) == reason
+def test_blocked(url: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text(
+        "# mine\nunwanted.example\n\nhttp://half.example/bad/  # a part\n", encoding="utf-8"
+    )
+    assert BlockList.load([tmp_path / "mine.txt"]).reason(url) == reason
+
+
+def test_a_block_list_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("good.example\nno domain at all\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"mine\.txt:2 is no domain"):
+        BlockList.load([tmp_path / "mine.txt"])
 
 
 def test_links_keep_the_best_of_reposts_and_count_every_row(tmp_path: Path) -> None:
@@ -83,7 +103,7 @@ def test_links_keep_the_best_of_reposts_and_count_every_row(tmp_path: Path) -> N
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)) + "\nbroken\n", encoding="utf-8")
     funnel = Funnel()
-    links = read_links([path], LinkSettings(), funnel)
+    links = list(read_links([path], LinkSettings(), funnel))
     assert [(link.url, link.karma, link.subreddit, link.date) for link in links] == [
         ("http://a.org/", 9, "second", "1970-01-02"),
         ("http://f.org/", 4, "short", ""),
@@ -105,12 +125,85 @@ def test_links_keep_the_best_of_reposts_and_count_every_row(tmp_path: Path) -> N
 def test_real_submissions(shared_data: Path) -> None:
     """Counts stated in the data's description: 83 and 757 of 103 and 1,079 rows have at least 3 points."""
     funnel = Funnel()
-    read_links(
+    kept = read_links(
         [shared_data / "reddit" / "RS_v2_2005-06.xz", shared_data / "reddit" / "RS_v2_2005-07.xz"],
         LinkSettings(),
         funnel,
     )
+    assert len(list(kept)) > 600
     counts = {reason: count for (_, reason), count in funnel.counts.items()}
     assert counts[""] == 103 + 1079
     assert counts[""] - counts["karma below 3"] - counts.get("over 18", 0) - counts.get("self post", 0) <= 83 + 757
-    assert counts["kept"] > 600
+
+
+def read(path: Path, **rules: object) -> tuple[list[Link], dict[str, int]]:
+    funnel = Funnel()
+    links = list(read_links([path], LinkSettings(**rules), funnel))  # type: ignore[arg-type]
+    return links, {reason: count for (_, reason), count in funnel.counts.items() if reason not in ("", "kept")}
+
+
+def test_tables_and_plain_lists(tmp_path: Path) -> None:
+    table = tmp_path / "links.csv.gz"
+    table.write_bytes(
+        gzip.compress(
+            b'Title,URL,score,date,nsfw\n"A, b",http://a.org/,7,2015-02-03,no\nc,http://c.org/,x,,\nd,http://d.org/,9,,true\n'
+        )
+    )
+    links, drops = read(table)
+    assert links == [Link(url="http://a.org/", karma=7, title="A, b", date="2015-02-03")]
+    assert drops == {"no score": 1, "over 18": 1}
+    plain = tmp_path / "urls.txt"
+    plain.write_text("http://b.org/\n\nhttp://a.org/?x=1&amp;y=2\nnone\n", encoding="utf-8")
+    assert read(plain, karma=5) == (
+        [Link(url="http://a.org/?x=1&y=2", karma=5), Link(url="http://b.org/", karma=5)],
+        {"not a web address": 1},
+    )
+    table.with_name("no.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no column of addresses"):
+        read(table.with_name("no.csv"))
+
+
+def test_days_and_removed_submissions(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"url": "http://old.org/", "score": 3, "created_utc": 0},
+        {"url": "http://new.org/", "score": 3, "created_utc": "1514764800"},
+        {"url": "http://when.org/", "score": "3"},
+        {"url": "http://gone.org/", "score": 3.0, "created_utc": 86400, "removed_by_category": "moderator"},
+        {"url": "[deleted]", "score": 3},
+        {"url": "http://in.org/", "score": 3, "created_utc": 86400.0},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    links, drops = read(path, since="1970-01-02", until="2018-01-01")
+    assert [link.url for link in links] == ["http://in.org/"]
+    assert drops == {"out of the dates": 2, "no date": 1, "removed": 2}
+    assert {link.url for link in read(path, removed=True)[0]} >= {"http://gone.org/", "http://when.org/"}
+    with pytest.raises(UsageError, match="--until cannot be 2018"):
+        LinkSettings(until="2018")
+
+
+def test_more_links_than_memory_holds_come_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = random.Random(3)
+    rows = [
+        {"url": f"http://h{draw.randrange(80)}.org/", "score": draw.randrange(3, 9), "title": f"{n}"}
+        for n in range(400)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    whole = read(path)
+    monkeypatch.setattr(links_module, "_HELD_LINKS", 7)
+    assert read(path) == whole
+
+
+def test_a_line_that_is_too_long_is_one_row_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submissions, "LONGEST_ROW_BYTES", 1000)
+    monkeypatch.setattr(submissions, "_READ_BYTES", 300)
+    good = json.dumps({"url": "http://a.org/", "score": 5})
+    long = json.dumps({"url": "http://b.org/", "score": 5, "selftext": "x" * 5000})
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{long}\n{good}\n{long}", encoding="utf-8")
+    links, drops = read(path)
+    assert [link.url for link in links] == ["http://a.org/"]
+    assert drops == {"not JSON": 2}

@@ -10,7 +10,7 @@ def normal_form(url: str) -> str:
     """Normal form of an http address without a query."""
     try:
         parts = urlsplit(html.unescape(url.strip()))
-        host, port = (parts.hostname or "").encode("idna").decode("ascii"), parts.port
+        host, port = (parts.hostname or "").rstrip(".").encode("idna").decode("ascii"), parts.port
     except (ValueError, UnicodeError):
         return ""
     if parts.scheme not in ("http", "https") or "." not in host:

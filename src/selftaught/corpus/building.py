@@ -58,8 +58,8 @@ def build_corpus(
     from selftaught.corpus.fetching import fetch
 
     rules, out, funnel = settings or BuildSettings(), Path(out), Funnel()
-    links = read_links(map(Path, submissions), rules.links, funnel)
-    storage.write_jsonl(out / LINKS_FILE, links)
+    storage.write_jsonl(out / LINKS_FILE, read_links(map(Path, submissions), rules.links, funnel))
+    links = list(read_rows(out / LINKS_FILE, Link))
     files = fetch(links, out / PAGES, rules.fetching(), funnel, places=places)
     return finish(_extracted(files, links, out, funnel), out, funnel, rules)
 

@@ -54,7 +54,7 @@ class FunnelRow:
 class Funnel:
     """Counts what happens to rows on their way through the stages."""
 
-    drops: list[Drop] = field(default_factory=list)
+    drops: storage.Spool[Drop] = field(default_factory=lambda: storage.Spool(Drop))
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @classmethod
@@ -63,14 +63,14 @@ class Funnel:
         if not (folder / FUNNEL_FILE).is_file():
             return cls()
         counts = Counter({(row.stage, row.reason): row.count for row in read_funnel(folder)})
-        return cls(list(read_rows(folder / DROPS_FILE, Drop)), counts)
+        return cls(storage.Spool(Drop, read_rows(folder / DROPS_FILE, Drop)), counts)
 
     def until(self, stage: str) -> Funnel:
         """The part of the funnel before a stage."""
         stages = list(dict.fromkeys(name for name, _ in self.counts))
         before = stages[: stages.index(stage)] if stage in stages else stages
         counts = Counter({key: count for key, count in self.counts.items() if key[0] in before})
-        return Funnel([drop for drop in self.drops if drop.stage in before], counts)
+        return Funnel(storage.Spool(Drop, (drop for drop in self.drops if drop.stage in before)), counts)
 
     def save(self, folder: Path) -> None:
         """Write drops and, last, the funnel into a folder."""

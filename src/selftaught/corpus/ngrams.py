@@ -24,6 +24,23 @@ def words(text: str) -> list[str]:
     return "".join(sign if sign.isalnum() else " " for sign in text.lower()).split()
 
 
+def word_places(text: str) -> tuple[list[int], list[int]]:
+    """Where each of `words(text)` begins and ends in the text as it is written."""
+    starts, ends, inside = [], [], False
+    for place, sign in enumerate(text):
+        # One sign is lowered to two, of which the second, a combining dot, ends the word.
+        parts = [part.isalnum() for part in sign.lower()]
+        if parts[0] and not inside:
+            starts.append(place)
+        elif inside and not parts[0]:
+            ends.append(place)
+        inside = parts[0]
+        if inside and not all(parts):
+            ends.append(place + 1)
+            inside = False
+    return starts, [*ends, len(text)] if inside else ends
+
+
 def ngram_hashes(text: str, n: int) -> np.ndarray[Any, Any]:
     """A 64-bit hash of every n words that follow one another (uint64, length max(0, words - n + 1))."""
     if text.isascii():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from selftaught import console, storage
 from selftaught.corpus import extraction, finishing
@@ -23,14 +24,14 @@ from selftaught.corpus.politeness import FetchSettings
 from selftaught.errors import InputError, MismatchError
 
 DOCUMENTS_FILE = "documents.jsonl.zst"
+T = TypeVar("T")
 
 
 def collect_links(submissions: Sequence[str | Path], out: str | Path, settings: LinkSettings | None = None) -> None:
     """Distinct links of Reddit submission files, best first."""
     funnel = Funnel()
     links = read_links(map(Path, submissions), settings or LinkSettings(), funnel)
-    _require(links, funnel, "links")
-    storage.write_jsonl(Path(out) / LINKS_FILE, links)
+    storage.write_jsonl(Path(out) / LINKS_FILE, _some(links, funnel, "links"))
     funnel.save(Path(out))
 
 
@@ -116,18 +117,15 @@ def _documents(source: Path) -> Iterator[Document]:
 
 
 def _write(rows: Iterable[Document], out: Path, funnel: Funnel) -> None:
-    storage.write_jsonl(out / DOCUMENTS_FILE, _some(rows, funnel))
+    storage.write_jsonl(out / DOCUMENTS_FILE, _some(rows, funnel, "documents"))
     funnel.save(out)
 
 
-def _some(rows: Iterable[Document], funnel: Funnel) -> Iterator[Document]:
+def _some(rows: Iterable[T], funnel: Funnel, what: str) -> Iterator[T]:
+    """The rows; InputError with the reasons of all drops if there are none."""
     count = 0
     for count, row in enumerate(rows, 1):  # noqa: B007 - counted on purpose
         yield row
-    _require(count, funnel, "documents")
-
-
-def _require(kept: object, funnel: Funnel, what: str) -> None:
-    if not kept:
+    if not count:
         reasons = ", ".join(f"{row.count} {row.reason}" for row in funnel.rows() if row.reason not in ("", "kept"))
         raise InputError(f"no {what} are left", got=f"dropped: {reasons}" if reasons else "nothing came in")

@@ -1,4 +1,4 @@
-"""URLs in a normal form, so that equal pages have equal addresses, and the lists of addresses that are never fetched."""
+"""URLs in a normal form, so that equal pages have equal addresses."""
 
 from __future__ import annotations
 
@@ -8,35 +8,11 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, url
 
 _TRACKING = frozenset(("fbclid", "gclid", "igshid", "mc_cid", "mc_eid", "ref_src"))
 _PORTS = {"http": 80, "https": 443}
-_MEDIA = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".gif",
-    ".gifv",
-    ".webp",
-    ".svg",
-    ".mp4",
-    ".webm",
-    ".mp3",
-    ".pdf",
-    ".zip",
-    ".gz",
-    ".exe",
-)
-_BLOCKED = {
-    "wikipedia": ("wikipedia.org", "wikimedia.org", "wiktionary.org", "wikiwand.com"),
-    "reddit": ("reddit.com", "redd.it"),
-    "images and video": ("imgur.com", "youtube.com", "youtu.be", "vimeo.com", "flickr.com", "gfycat.com"),
-}
-"""GPT-2 paper, section 2.1: all Wikipedia documents were removed."""
-
 
 _NORMAL = re.compile(r"https?://(?:[a-z0-9_-]{1,63}\.)+[a-z0-9_-]{1,63}(/[A-Za-z0-9/%:@!$'()*+,;=~._-]*)?")
 """Addresses without a query that are in normal form but for the path, which may be missing: more than half of all."""
 _PLAIN_QUERY = re.compile(r"[A-Za-z0-9=&+/:@!$'()*,;~._?-]*")
 _MAYBE_TRACKING = re.compile("|".join(("utm_", *sorted(_TRACKING))))
-_DOMAINS = {domain: reason for reason, domains in _BLOCKED.items() for domain in domains}
 
 
 def normalise(url: str) -> str:
@@ -48,7 +24,7 @@ def normalise(url: str) -> str:
         return url if found[1] else url + "/"
     try:
         parts = urlsplit(html.unescape(url.strip()))
-        host, port = (parts.hostname or "").encode("idna").decode("ascii"), parts.port
+        host, port = (parts.hostname or "").rstrip(".").encode("idna").decode("ascii"), parts.port
     except (ValueError, UnicodeError):  # `http://[URL]` makes urlsplit raise; so do ports and labels that are none
         return ""
     if parts.scheme.lower() not in _PORTS or not {".", ":"} & set(host):
@@ -66,13 +42,3 @@ def _query(parts: SplitResult) -> str:
     pairs = parse_qsl(query, keep_blank_values=True)
     kept = [(name, value) for name, value in pairs if name not in _TRACKING and not name.startswith("utm_")]
     return quote(query, safe="=&%+/:@!$'()*,;~-._?") if kept == pairs else urlencode(kept)
-
-
-def reason_to_block(url: str) -> str:
-    """Why a URL in normal form is not fetched: `wikipedia`, `reddit`, `images and video`, `media file`; or ""."""
-    place, _, rest = url.partition("://")[2].partition("/")
-    labels = place.partition(":")[0].split(".")
-    for first in range(len(labels) - 1):
-        if reason := _DOMAINS.get(".".join(labels[first:])):
-            return reason
-    return "media file" if rest.partition("?")[0].lower().endswith(_MEDIA) else ""

@@ -1,0 +1,147 @@
+"""Rows of Reddit submissions, from whatever they are kept in: dumps and URL lists of JSON lines, CSV, plain lists of URLs.
+
+Files are read a megabyte at a time, however large they are. A row is taken apart once: only the fields below are decoded.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from selftaught import storage
+from selftaught.errors import InputError
+
+LONGEST_ROW_BYTES = 1 << 24
+_READ_BYTES = 1 << 20
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
+_NAMES = {"url": ("url", "u", "link", "href"), "score": ("score", "k", "karma", "points"), "title": ("title",)} | {
+    "subreddit": ("subreddit", "r"),
+    "created": ("created_utc", "time", "date", "created"),
+    "id": ("id",),
+    "over_18": ("over_18", "nsfw"),
+    "is_self": ("is_self", "self"),
+}
+"""Field -> names of its column in a CSV file."""
+
+
+class Submission(msgspec.Struct, gc=False):
+    """What a row says that matters here; each field may be missing or of any type, as in the dumps."""
+
+    id: Any = None
+    url: Any = None
+    u: Any = None
+    score: Any = None
+    k: Any = None
+    subreddit: Any = None
+    r: Any = None
+    title: Any = None
+    created_utc: Any = None
+    time: Any = None
+    over_18: Any = None
+    is_self: Any = None
+    self_: Any = msgspec.field(name="self", default=None)
+    removed_by_category: Any = None
+
+
+_DECODER = msgspec.json.Decoder(Submission)
+
+
+def read_submissions(path: Path, karma_of_lists: int) -> Iterator[list[Submission | None]]:
+    """The rows of one file, some at a time; None for a row that cannot be read.
+
+    `.csv` has a first line with names; `.txt` has one URL a line. Rows of a list that knows no points get `karma_of_lists`, since
+    such a list was chosen by whoever made it.
+    """
+    kind = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _PACKED][-1:]
+    with storage.reading(path) as stream:
+        if kind == [".csv"]:
+            yield from _table(stream, path, karma_of_lists)
+        elif kind == [".txt"]:
+            yield from _list(stream, karma_of_lists)
+        else:
+            yield from map(_decoded, _blocks(stream))
+
+
+def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    """Whole lines, about a megabyte at a time; of one longer than any row should be the beginning, which cannot be decoded."""
+    waiting = b""
+    while data := stream.read(_READ_BYTES):
+        waiting += data
+        end = waiting.rfind(b"\n") + 1
+        if end:
+            yield waiting[:end]
+            waiting = waiting[end:]
+        elif len(waiting) > LONGEST_ROW_BYTES:
+            while data and b"\n" not in data:
+                data = stream.read(_READ_BYTES)
+            yield waiting[:100]
+            waiting = data.partition(b"\n")[2]
+    if waiting.strip():
+        yield waiting
+
+
+def _decoded(block: bytes) -> list[Submission | None]:
+    try:
+        return list(_DECODER.decode_lines(block))
+    except (msgspec.DecodeError, UnicodeDecodeError):  # one row is broken: the others are not
+        return [_decoded_row(line) for line in block.split(b"\n") if line.strip()]
+
+
+def _decoded_row(line: bytes) -> Submission | None:
+    try:
+        return _DECODER.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _list(stream: IO[bytes], karma: int) -> Iterator[list[Submission | None]]:
+    for block in _blocks(stream):
+        lines = block.decode("utf-8", "replace").split("\n")
+        yield [Submission(url=line.strip(), score=karma) for line in lines if line.strip()]
+
+
+def _table(stream: IO[bytes], path: Path, karma: int) -> Iterator[list[Submission | None]]:
+    csv.field_size_limit(LONGEST_ROW_BYTES)
+    rows = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline=""))
+    columns = {
+        field: name for field, names in _NAMES.items() for name in rows.fieldnames or () if name.lower() in names
+    }
+    if "url" not in columns:
+        raise InputError(
+            f"{path} has no column of addresses",
+            expected=f"a first line that names one of {', '.join(_NAMES['url'])}",
+            got=", ".join(rows.fieldnames or ()) or "an empty file",
+        )
+    held: list[Submission | None] = []
+    try:
+        for row in rows:
+            held.append(_from_columns(row, columns, karma))
+            if len(held) >= 1000:
+                yield held
+                held = []
+    except csv.Error as problem:
+        raise InputError(f"{path}:{rows.line_num} is not CSV", got=str(problem)) from problem
+    yield held
+
+
+def _from_columns(row: Mapping[str, str | None], columns: Mapping[str, str], karma: int) -> Submission:
+    values = {field: row.get(name) for field, name in columns.items()}
+    return Submission(
+        id=values.get("id"),
+        url=values.get("url"),
+        score=values.get("score") if "score" in columns else karma,
+        subreddit=values.get("subreddit"),
+        title=values.get("title"),
+        created_utc=values.get("created"),
+        over_18=_yes(values.get("over_18")),
+        is_self=_yes(values.get("is_self")),
+    )
+
+
+def _yes(value: str | None) -> bool:
+    return (value or "").strip().lower() in ("true", "1", "yes", "t")
