@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from selftaught import compute
 from selftaught.errors import UsageError
-from selftaught.inference import generation, sampling
+from selftaught.inference import sampling
 from selftaught.inference.sampling import SamplingSettings
-from tests.reference import generator, sampler
-from tests.reference.networks import network
+from tests.reference import sampler
 
 LOGITS = st.lists(st.floats(-8, 8), min_size=2, max_size=12, unique_by=lambda value: round(value, 2))
+PENALTIES = {"repetition_penalty": 1.3, "frequency_penalty": 0.4, "presence_penalty": -0.2}
 
 
 def kept(logits, rules):
@@ -31,56 +31,105 @@ def test_the_distribution_is_the_slow_ones(logits, temperature, top_k, top_p):
     near_edge |= sampler.distribution(logits, temperature, top_k, max(1e-9, top_p - 1e-5)) != pytest.approx(expected)
     if not near_edge:
         assert kept(logits, rules) == pytest.approx(expected, abs=1e-5)
+        assert sampling.distribution(torch.tensor(logits), rules).tolist() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("rules", [{"temperature": 0}, {"top_k": 1}, {"top_p": 1e-9, "top_k": 0}])
+@settings(deadline=None)
+@given(logits=LOGITS, prompt=st.lists(st.integers(0, 1)), drawn=st.lists(st.integers(0, 1), max_size=5))
+def test_penalties_are_the_slow_ones(logits, prompt, drawn):
+    rules = SamplingSettings(**PENALTIES)
+    expected = sampler.penalised(logits, prompt, drawn, **PENALTIES)
+    before = torch.tensor(logits)
+    assert sampling.penalised(before, rules, prompt, drawn).tolist() == pytest.approx(expected, abs=1e-5)
+    assert before.tolist() == torch.tensor(logits).tolist()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_distributions_are_those_of_transformers(seed):
+    from transformers.generation import logits_process as theirs
+
+    numbers = compute.generator("settings", seed)
+    logits = 3 * torch.randn(1, 300, generator=numbers)
+    prompt, drawn = torch.randint(300, (2, 20), generator=numbers).tolist()
+    part = [float(value) for value in torch.rand(5, generator=numbers)]
+    rules = SamplingSettings(
+        temperature=0.3 + part[0],
+        top_k=int(3 + 100 * part[1]),
+        top_p=0.2 + 0.79 * part[2],
+        min_p=0.2 * part[3],
+        repetition_penalty=1.01 + part[4],
+    )
+    scores = logits
+    for processor in (
+        theirs.RepetitionPenaltyLogitsProcessor(rules.repetition_penalty),
+        theirs.TemperatureLogitsWarper(rules.temperature),
+        theirs.TopKLogitsWarper(rules.top_k),
+        theirs.TopPLogitsWarper(rules.top_p),
+        theirs.MinPLogitsWarper(rules.min_p),
+    ):
+        scores = processor(torch.tensor([prompt + drawn]), scores)
+    found = sampling.distribution(logits[0], rules, prompt, drawn)
+    assert torch.allclose(found, scores[0].softmax(-1), atol=1e-6)
+    assert 1 <= (found > 0).sum() < 120
+
+
+@pytest.mark.parametrize("rules", [{"temperature": 0}, {"top_k": 1}, {"top_p": 1e-9, "top_k": 0}, {"min_p": 1}])
 def test_what_leaves_one_token_takes_the_first_choice(rules):
     logits = torch.randn(50, generator=compute.generator(1))
     chosen = sampling.choose(logits, SamplingSettings(**rules), compute.generator(2))
     assert chosen == int(logits.argmax())
 
 
-def test_draws_follow_the_distribution():
-    logits, rules = torch.tensor([2.0, 1.0, 0.0, -1.0]), SamplingSettings(top_k=3, temperature=0.8)
+@pytest.mark.parametrize("top_k", [0, 3])
+def test_draws_follow_the_distribution(top_k):
+    logits, rules = torch.tensor([2.0, 1.0, 0.0, -1.0]), SamplingSettings(top_k=top_k, temperature=0.8)
     numbers = compute.generator("draws")
     drawn = Counter(sampling.choose(logits, rules, numbers) for _ in range(4000))
-    expected = sampler.distribution(logits.tolist(), 0.8, 3, 1.0)
+    expected = sampler.distribution(logits.tolist(), 0.8, top_k, 1.0)
     assert [drawn[token] / 4000 for token in range(4)] == pytest.approx(expected, abs=0.03)
-    assert drawn[3] == 0
+    assert (drawn[3] == 0) == (top_k == 3)
+
+
+def test_a_token_that_has_no_probability_is_never_picked():
+    ids, numbers = torch.arange(4), compute.generator("edges")
+    for none in range(4):
+        probabilities = torch.ones(4).index_fill(0, torch.tensor([none]), 0) / 3
+        assert none not in {sampling.pick(ids, probabilities, numbers) for _ in range(200)}
+
+
+def test_rounding_hardly_ever_changes_what_is_drawn():
+    logits, rules = torch.zeros(1000), SamplingSettings(top_k=0)
+    other = logits + 1e-6 * torch.randn(1000, generator=compute.generator("rounding"))
+    pairs = [
+        [sampling.choose(one, rules, compute.generator("draw", number)) for one in (logits, other)]
+        for number in range(200)
+    ]
+    assert sum(one == two for one, two in pairs) >= 198
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": -1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0}, {"top_p": 2}]
+    "wrong",
+    [
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"top_k": -1},
+        {"top_p": 0},
+        {"top_p": 2},
+        {"min_p": -0.1},
+        {"min_p": 1.1},
+        {"repetition_penalty": 0},
+        {"frequency_penalty": float("nan")},
+        {"presence_penalty": float("inf")},
+    ],
 )
 def test_meaningless_settings_are_refused(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong)).replace("_", "-")):
         SamplingSettings(**wrong)
 
 
-@pytest.mark.parametrize("length", [1, 5, 31, 32, 33, 90])
-@pytest.mark.parametrize("norm", ["before", "after"])
-def test_greedy_generation_is_the_one_without_a_cache(length, norm):
-    model = network(norm=norm)
-    prompt = [(7 * number) % 50 for number in range(length)]
-    drawn = generation.draw(model, prompt, SamplingSettings(temperature=0), compute.generator(1))
-    assert [next(drawn).token for _ in range(60)] == generator.greedy(model, prompt, 60)
-
-
-def test_probabilities_are_the_models_own():
-    model = network()
-    drawn = generation.draw(model, [3, 4], SamplingSettings(top_k=2, temperature=0.5), compute.generator(1))
-    one = next(drawn)
-    expected = model.logits(model(torch.tensor([[3, 4]])))[0, -1].softmax(-1)[one.token]
-    assert one.probability == pytest.approx(float(expected.detach()), abs=1e-5)
-
-
-def test_ids_that_no_text_has_are_never_drawn():
-    rules = SamplingSettings(temperature=5.0, top_k=0)
-    drawn = generation.draw(network(), [1], rules, compute.generator(1), 4)
-    assert {next(drawn).token for _ in range(100)} == {0, 1, 2, 3}
-
-
-@pytest.mark.parametrize("prompt", [[], [50], [-1]])
-def test_impossible_prompts_are_refused(prompt):
-    with pytest.raises(UsageError):
-        next(generation.draw(network(), prompt, SamplingSettings(), compute.generator(1)))
+def test_settings_say_what_they_are():
+    assert SamplingSettings(temperature=0).words() == "greedy"
+    assert SamplingSettings(top_k=2).words() == "top-k 2, temperature 1"
+    asked = SamplingSettings(top_k=0, top_p=0.9, min_p=0.1, temperature=0.7, frequency_penalty=0.5)
+    assert asked.words() == "top-p 0.9, min-p 0.1, temperature 0.7, frequency penalty 0.5"

@@ -17,3 +17,22 @@ def distribution(logits: Sequence[float], temperature: float, top_k: int, top_p:
             kept.append(token)
     mass = sum(weights[token] for token in kept)
     return [weights[token] / mass if token in kept else 0.0 for token in range(len(logits))]
+
+
+def penalised(  # noqa: PLR0917
+    logits: Sequence[float],
+    prompt: Sequence[int],
+    drawn: Sequence[int],
+    repetition_penalty: float,
+    frequency_penalty: float,
+    presence_penalty: float,
+) -> list[float]:
+    """Logits after penalties, one token at a time: CTRL's (section 4.1), then OpenAI's."""
+    found = []
+    for token, logit in enumerate(logits):
+        if token in prompt or token in drawn:
+            changed = logit / repetition_penalty if logit > 0 else logit * repetition_penalty
+        else:
+            changed = logit
+        found.append(changed - frequency_penalty * drawn.count(token) - presence_penalty * (token in drawn))
+    return found

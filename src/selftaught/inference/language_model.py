@@ -15,6 +15,8 @@ from selftaught import compute
 from selftaught.checkpoint import loading
 from selftaught.errors import UsageError
 from selftaught.inference import generation, likelihood
+from selftaught.inference.decoding import Decoder
+from selftaught.inference.recasting import WeightFormat
 from selftaught.inference.sampling import SamplingSettings
 from selftaught.inference.textstream import TextStream
 from selftaught.inference.trees import Pair
@@ -49,10 +51,13 @@ class LanguageModel:
         *,
         name: str = "model",
         precision: Literal["float32", "bfloat16"] = "float32",
+        weights: WeightFormat | None = None,
     ) -> None:
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
         self.precision = precision
         """Format of matrix products; log-probabilities are float32 always."""
+        self.weights: WeightFormat = weights or precision
+        """Format in which generation reads the weights."""
         self._encode = lru_cache(REMEMBERED_CONTEXTS)(tokenizer.encode)
 
     @classmethod
@@ -68,6 +73,11 @@ class LanguageModel:
     def parameters(self) -> int:
         """Number of weights, the head counted once."""
         return cost.parameters(self.model.shape)
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """The network made ready for generation, when that is first asked for."""
+        return Decoder(self.model, self.weights)
 
     @property
     def context(self) -> int:
@@ -232,10 +242,8 @@ class LanguageModel:
         if count < 0:
             raise UsageError("the number of new tokens is too small", expected="0 or more", got=str(count))
         size = self.tokenizer.vocabulary_size
-        drawn = generation.draw(self.model, ids, rules, compute.generator("sampling", seed), size)
-        for _ in range(count):
-            with self._precision():
-                one = next(drawn)
+        drawn = generation.draw(self.decoder, ids, rules, compute.generator("sampling", seed), size)
+        for one in islice(drawn, count):
             if one.token == self.tokenizer.end_of_text:
                 return
             yield one

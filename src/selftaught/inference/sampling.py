@@ -1,7 +1,13 @@
-"""Choosing the next token: pure functions of logits, settings and a generator."""
+"""Choosing the next token: pure functions of logits, settings, the text so far and a generator.
+
+What changes logits takes logits and gives logits, so that any of it composes with any other; `candidates` applies everything
+in the order that transformers uses: penalties, temperature, top-k, top-p, min-p. Shapes: V vocabulary, K candidates.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,31 +25,133 @@ class SamplingSettings:
     """Draw among the k most probable tokens (GPT-2 paper, section 8.3: 40); 0 among all."""
     top_p: float = 1.0
     """Draw among the fewest tokens whose probabilities sum to at least p."""
+    min_p: float = 0.0
+    """Draw among tokens at least p times as probable as the most probable one; 0 among all."""
+    repetition_penalty: float = 1.0
+    """Divides positive and multiplies negative logits of tokens that prompt or text hold already (CTRL, section 4.1)."""
+    frequency_penalty: float = 0.0
+    """Taken from the logit of a token for each time that it was drawn."""
+    presence_penalty: float = 0.0
+    """Taken from the logit of a token that was drawn at least once."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn from."""
-        if not self.temperature >= 0:
-            raise UsageError("--temperature is too low", expected="0 or more", got=f"{self.temperature:g}")
+        if not 0 <= self.temperature < float("inf"):
+            raise UsageError("--temperature is out of range", expected="0 or more", got=f"{self.temperature:g}")
         if self.top_k < 0:
             raise UsageError("--top-k is too low", expected="0 (all tokens) or more", got=str(self.top_k))
         if not 0 < self.top_p <= 1:
             raise UsageError("--top-p is a probability", expected="0 < p <= 1", got=f"{self.top_p:g}")
+        if not 0 <= self.min_p <= 1:
+            raise UsageError("--min-p is a probability", expected="0 <= p <= 1", got=f"{self.min_p:g}")
+        if not 0 < self.repetition_penalty < float("inf"):
+            raise UsageError(
+                "--repetition-penalty is out of range",
+                expected="more than 0; 1 for none",
+                got=f"{self.repetition_penalty:g}",
+            )
+        for name in ("frequency_penalty", "presence_penalty"):
+            if not -float("inf") < getattr(self, name) < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} is not a number", got=f"{getattr(self, name):g}")
+
+    @property
+    def penalises(self) -> bool:
+        """Whether the text so far changes the distribution."""
+        return self.repetition_penalty != 1 or self.frequency_penalty != 0 or self.presence_penalty != 0
 
     def words(self) -> str:
         """The settings in words, as kept with each sample."""
+        penalties = [
+            f"{name.replace('_', ' ')} {value:g}"
+            for name, none in (("repetition_penalty", 1), ("frequency_penalty", 0), ("presence_penalty", 0))
+            if (value := getattr(self, name)) != none
+        ]
         if self.temperature == 0:
-            return "greedy"
+            return ", ".join(["greedy", *penalties])
         parts = [f"top-k {self.top_k}"] if self.top_k else []
         parts += [f"top-p {self.top_p:g}"] if self.top_p < 1 else []
-        return ", ".join([*parts, f"temperature {self.temperature:g}"])
+        parts += [f"min-p {self.min_p:g}"] if self.min_p else []
+        return ", ".join([*parts, f"temperature {self.temperature:g}", *penalties])
 
 
-def choose(logits_V: torch.Tensor, rules: SamplingSettings, generator: torch.Generator) -> int:
-    """Draw one token from logits."""
+def choose(
+    logits_V: torch.Tensor,
+    rules: SamplingSettings,
+    generator: torch.Generator,
+    prompt: Sequence[int] = (),
+    drawn: Sequence[int] = (),
+) -> int:
+    """Draw one token from logits; `prompt` and the tokens `drawn` so far matter to penalties only.
+
+    Takes one number from the generator, whatever the settings, and none if the temperature is 0.
+    """
+    ids_K, probabilities_K = candidates(logits_V, rules, prompt, drawn)
+    return pick(ids_K, probabilities_K, generator)
+
+
+def candidates(
+    logits_V: torch.Tensor, rules: SamplingSettings, prompt: Sequence[int] = (), drawn: Sequence[int] = ()
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids that may be drawn, in ascending order, and their probabilities, which sum to 1 (some may be 0)."""
+    logits_V = penalised(logits_V, rules, prompt, drawn)
     if rules.temperature == 0:
-        return int(logits_V.argmax())
-    kept = keep_top_p(keep_top_k(logits_V / rules.temperature, rules.top_k), rules.top_p)
-    return int(torch.multinomial(kept.softmax(-1), 1, generator=generator))
+        return logits_V.argmax(dim=-1, keepdim=True), logits_V.new_ones(1)
+    if 0 < rules.top_k < len(logits_V):  # only k candidates are looked at from here on
+        _, ids_K = logits_V.topk(rules.top_k, sorted=False)
+        ids_K, _ = ids_K.sort()
+        kept_K = logits_V[ids_K] / rules.temperature
+    else:
+        ids_K, kept_K = torch.arange(len(logits_V)), logits_V / rules.temperature
+    return ids_K, keep_min_p(keep_top_p(kept_K, rules.top_p), rules.min_p).softmax(-1)
+
+
+def pick(ids_K: torch.Tensor, probabilities_K: torch.Tensor, generator: torch.Generator) -> int:
+    """Draw one of the ids by one random number.
+
+    Ids are in ascending order, not in that of their probabilities, so that rounding, which may change from machine to machine
+    and with the size of a batch, moves the borders between tokens a little but never exchanges two of them.
+    """
+    if len(ids_K) == 1:
+        return int(ids_K[0])
+    sums_K = probabilities_K.double().cumsum(-1)
+    place = torch.rand((), generator=generator, dtype=torch.float64) * sums_K[-1]
+    return int(ids_K[torch.searchsorted(sums_K, place, right=True).clamp_(max=len(ids_K) - 1)])
+
+
+def distribution(
+    logits_V: torch.Tensor, rules: SamplingSettings, prompt: Sequence[int] = (), drawn: Sequence[int] = ()
+) -> torch.Tensor:
+    """The probability of each token under the settings, probabilities_V."""
+    ids_K, probabilities_K = candidates(logits_V, rules, prompt, drawn)
+    return logits_V.new_zeros(len(logits_V)).scatter_(0, ids_K, probabilities_K)
+
+
+def penalised(
+    logits_V: torch.Tensor, rules: SamplingSettings, prompt: Sequence[int] = (), drawn: Sequence[int] = ()
+) -> torch.Tensor:
+    """Logits after all penalties that the settings ask for; never changed in place."""
+    if not rules.penalises:
+        return logits_V
+    logits_V = penalise_repetition(logits_V, {*prompt, *drawn}, rules.repetition_penalty)
+    return penalise_counts(logits_V, Counter(drawn), rules.frequency_penalty, rules.presence_penalty)
+
+
+def penalise_repetition(logits_V: torch.Tensor, seen: set[int], penalty: float) -> torch.Tensor:
+    """Logits of tokens seen before divided by the penalty where positive, multiplied by it where negative."""
+    if penalty == 1 or not seen:
+        return logits_V
+    ids_K = torch.tensor(sorted(seen))
+    values_K = logits_V[ids_K]
+    return logits_V.scatter(0, ids_K, torch.where(values_K > 0, values_K / penalty, values_K * penalty))
+
+
+def penalise_counts(logits_V: torch.Tensor, counts: Counter[int], frequency: float, presence: float) -> torch.Tensor:
+    """Logits less `frequency` times the count of a token, less `presence` if it was drawn at all."""
+    if not counts or (frequency == 0 and presence == 0):
+        return logits_V
+    ids_K = torch.tensor(list(counts))
+    times_K = torch.tensor(list(counts.values()), dtype=logits_V.dtype)
+    return logits_V.scatter_add(0, ids_K, -(frequency * times_K + presence))
 
 
 def keep_top_k(logits_V: torch.Tensor, k: int) -> torch.Tensor:
@@ -61,3 +169,11 @@ def keep_top_p(logits_V: torch.Tensor, p: float) -> torch.Tensor:
     values, places = logits_V.sort(descending=True)
     before = values.softmax(-1).cumsum(-1) - values.softmax(-1)
     return torch.full_like(logits_V, -torch.inf).scatter_(0, places, values.masked_fill(before >= p, -torch.inf))
+
+
+def keep_min_p(logits_V: torch.Tensor, p: float) -> torch.Tensor:
+    """Logits with all tokens less than p times as probable as the most probable one at minus infinity."""
+    if p == 0:
+        return logits_V
+    probabilities_V = logits_V.softmax(-1)
+    return logits_V.masked_fill(probabilities_V < p * probabilities_V.max(), -torch.inf)

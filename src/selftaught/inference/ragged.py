@@ -1,0 +1,79 @@
+"""Keys and values of several texts of different lengths: a value that is passed in, like `model.cache.Cache`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from selftaught.errors import UsageError
+from selftaught.model.cache import Cache
+from selftaught.model.shape import ModelShape
+
+
+class RaggedCache:
+    """Room for several texts, each as long as it is: row r remembers `lengths[r]` positions."""
+
+    def __init__(
+        self,
+        shape: ModelShape,
+        *,
+        rows: int,
+        length: int,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        size = (shape.layers, 2, rows, shape.heads, length, shape.channels // shape.heads)
+        # Zeros, since rows side by side multiply what a shorter one has not filled by a probability of 0.
+        self.room = torch.zeros(size, device=device, dtype=dtype)
+        """Layers, keys and values, rows, heads, positions, head size."""
+        self.lengths = [0] * rows
+
+    @property
+    def length(self) -> int:
+        """Positions there is room for in each row."""
+        return self.room.shape[4]
+
+    def truncate(self, row: int, length: int = 0) -> None:
+        """Forget all but the first `length` positions of a row."""
+        self.lengths[row] = min(length, self.lengths[row])
+
+    def reorder(self, sources: Sequence[int]) -> None:
+        """Let row r remember what row `sources[r]` does now, for the first rows."""
+        longest = max(self.lengths[source] for source in sources)
+        self.room[:, :, : len(sources), :, :longest] = self.room[:, :, list(sources), :, :longest]
+        self.lengths[: len(sources)] = [self.lengths[source] for source in sources]
+
+    def require_room(self, row: int, new: int) -> None:
+        """Raise UsageError where `new` more positions do not fit into a row."""
+        if self.lengths[row] + new > self.length:
+            raise UsageError("too many tokens", expected=f"at most {self.length}", got=str(self.lengths[row] + new))
+
+    def row(self, row: int) -> Cache:
+        """One row as a cache of its own, over the same memory; `lengths` does not follow what is added to it."""
+        return _View(self.room[:, :, row : row + 1], self.lengths[row])
+
+    def one_more(self, rows: Sequence[int]) -> Cache:
+        """Some rows as a batch that takes one new position each, at its own place."""
+        return _OneMore(self.room, rows, [self.lengths[row] for row in rows])
+
+
+class _View(Cache):
+    def __init__(self, room: torch.Tensor, filled: int) -> None:
+        self._room, self.filled = room, filled
+
+
+class _OneMore(_View):
+    """What `extend` returns reaches as far as the longest row; a mask hides what shorter ones have not filled."""
+
+    def __init__(self, room: torch.Tensor, rows: Sequence[int], lengths: Sequence[int]) -> None:
+        super().__init__(room, max(lengths))
+        self._rows = torch.tensor(rows, device=room.device)
+        self._places = torch.tensor(lengths, device=room.device)
+
+    def extend(self, layer: int, key_BHTK: torch.Tensor, value_BHTK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        for part, new in enumerate((key_BHTK, value_BHTK)):
+            room = self._room[layer, part]
+            room[self._rows, :, self._places] = new[:, :, 0].to(room.dtype)
+        both = self._room[layer, :, :, :, : self.filled + 1].index_select(1, self._rows)
+        return both[0], both[1]
