@@ -85,9 +85,16 @@ def _show(scores: list[Score], *, json: bool) -> None:
             f"{score.value:.4g}",
             f"±{score.error:.2g}",
             score.n,
+            "" if score.baseline is None else f"{score.baseline:.4g}",
             published.nearest(score.task, score.metric, score.parameters),
             f"{score.seconds:.1f}",
         )
         for score in scores
     ]
-    console.table(["task", "metric", "value", "", "n", "paper, nearest size", "seconds"], rows)
+    console.table(["task", "metric", "value", "", "n", "without a model", "paper, nearest size", "seconds"], rows)
+    simple: dict[str, list[str]] = {}
+    for score in scores:
+        if score.baseline is not None and score.task not in simple.setdefault(score.baseline_words, []):
+            simple[score.baseline_words].append(score.task)
+    for words, tasks in simple.items():
+        console.line(f"without a model, {', '.join(tasks)}: {words}")

@@ -64,7 +64,43 @@ class ChoiceAnswer:
     right: bool
 
 
-Answer: TypeAlias = TextAnswer | StretchAnswer | PassageAnswer | ChoiceAnswer
+@dataclass(frozen=True, kw_only=True)
+class ConversationAnswer:
+    """What was said in one conversation, turn by turn."""
+
+    id: str
+    source: str
+    said: tuple[str, ...]
+    f1: tuple[float, ...]
+    exact: tuple[float, ...]
+    turns_left_out: int
+    """Turns before, counted at each turn that had no room for them."""
+    stories_cut: int
+    """Turns that had no room for the end of the story."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuizAnswer:
+    """One short answer."""
+
+    id: str
+    question: str
+    said: str
+    answers: tuple[str, ...]
+    probability: float
+    exact: bool
+    f1: float
+
+
+Answer: TypeAlias = TextAnswer | StretchAnswer | PassageAnswer | ChoiceAnswer | ConversationAnswer | QuizAnswer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What is reached without a model."""
+
+    what: str
+    value: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +110,7 @@ class Measured:
     metric: str
     mark: marking.Mark
     protocol: str
+    baseline: Baseline | None = None
 
 
 def texts(model: LanguageModel, asked: Sequence[Text], *, stride: int, advance: Advance) -> list[TextAnswer]:

@@ -27,6 +27,22 @@ class EvaluateSettings:
     """Score the sentences of One Billion Words each alone instead of joined by newlines."""
     clean_lambada: bool = True
     """Straight quotes and a newline before each passage, as the authors said they did."""
+    history: Literal["gold", "own"] = "gold"
+    """Whose answers stand before a question of CoQA: the data set's first ones, or the model's."""
+    answer_tokens: int = 50
+    """Longest answer in CoQA."""
+    summary_k: int = 2
+    """Summaries are drawn among so many tokens: 2 in the paper's text, 100 by a secondary source."""
+    summary_tokens: int = 100
+    """Written after each article; the first three sentences count."""
+    example_pairs: int = 5
+    """Translated sentences shown before each one to translate, as many of them as fit."""
+    example_questions: int = 5
+    """Questions with answers shown before each of Natural Questions."""
+    question_tokens: int = 20
+    """Longest answer in Natural Questions."""
+    confidence: Literal["answer-and-end", "answer"] = "answer-and-end"
+    """Whether the probability of an answer counts that of the line end after it."""
     most_bytes: int = 400_000
     """Of held-out text, and as much of training text."""
     most_questions: int = 400
@@ -42,14 +58,18 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         """Refuse what measures nothing."""
-        for name in ("stride", "limit"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"--{name} is too small", expected="0 or more", got=str(getattr(self, name)))
-        for name in ("most_bytes", "most_questions"):
-            if getattr(self, name) < 1:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} is too small", expected="at least 1", got=str(getattr(self, name))
-                )
+        counts = ("answer_tokens", "summary_tokens", "question_tokens", "most_bytes", "most_questions")
+        for least, names in (
+            (0, ("stride", "limit", "summary_k", "example_pairs", "example_questions")),
+            (1, counts),
+        ):
+            for name in names:
+                if getattr(self, name) < least:
+                    raise UsageError(
+                        f"--{name.replace('_', '-')} is too small",
+                        expected=f"{least} or more",
+                        got=str(getattr(self, name)),
+                    )
 
     @property
     def windows(self) -> str:

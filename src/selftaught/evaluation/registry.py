@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from selftaught import console
 from selftaught.corpus import documents
 from selftaught.errors import InputError
-from selftaught.evaluation import measuring
+from selftaught.evaluation import answering, measuring
+from selftaught.evaluation.experiments import Question, Result, Task
 from selftaught.evaluation.measuring import Answer, Measured
-from selftaught.evaluation.protocols import EvaluateSettings
-from selftaught.inference.language_model import LanguageModel
-from selftaught.tasks import cloze, marking, modelling, passages, winograd
+from selftaught.tasks import cloze, conversations, marking, modelling, passages, questions, winograd
 from selftaught.tasks.examples import Choice
 from selftaught.tasks.words import PREDICTABLE_WORDS
 
@@ -24,41 +22,8 @@ CLOZE_STEPS = (cloze.CONTEXT_SENTENCES + 1, 5)
 """Sentences from one cloze question to the next; contexts overlap only where there is too little text for as many as wanted."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What a task is given."""
-
-    model: LanguageModel
-    source: Path
-    """The corpus, or the folder of data sets."""
-    rules: EvaluateSettings
-
-
-Result = tuple[Sequence[Answer], list[Measured]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One experiment."""
-
-    summary: str
-    ask: Callable[[Question], Result]
-    files: tuple[str, ...] = ()
-    """Patterns of its files in the folder of data sets, any of which will do; none for a task made from the corpus."""
-    long: bool = False
-    """Whether it takes so long that it is run only if it is named."""
-
-    def found(self, data: Path) -> list[Path]:
-        """Its files in a folder of data sets, those of the first pattern first."""
-        return [path for pattern in self.files for path in sorted(data.glob(pattern))]
-
-
 def _texts_of(corpus: Path, split: str) -> Iterable[tuple[str, str]]:
     return ((row.id, row.text) for row in documents.read(corpus, split))
-
-
-def _limited(items: Sequence[T], limit: int) -> Sequence[T]:
-    return items[:limit] if limit else items
 
 
 def _drawn(items: Sequence[T], what: str, asked: Question) -> Sequence[T]:
@@ -131,7 +96,7 @@ def _without_model(chosen: Sequence[Choice]) -> str:
 
 def _lambada(asked: Question) -> Result:
     """GPT-2 paper, section 3.3."""
-    chosen = _limited(passages.read_lambada(asked.source, clean=asked.rules.clean_lambada), asked.rules.limit)
+    chosen = asked.limited(passages.read_lambada(asked.source, clean=asked.rules.clean_lambada))
     barred = [f" {form}" for word in sorted(PREDICTABLE_WORDS) for form in (word, word.capitalize())]
     with console.progress("LAMBADA", len(chosen), unit="passages") as bar:
         answers = measuring.last_words(asked.model, chosen, advance=bar.advance, barred=barred)
@@ -195,7 +160,7 @@ def _schemas(asked: Question, file: str, name: str) -> Result:
         ("full", "accuracy_full", "full scoring: the whole sentence"),
     )
     for scoring, metric, words in scorings:
-        chosen = _limited(winograd.read_schemas(asked.source / file, scoring), asked.rules.limit)
+        chosen = asked.limited(winograd.read_schemas(asked.source / file, scoring))
         with console.progress(f"{name} {scoring}", sum(len(one.candidates) for one in chosen), unit="sentences") as bar:
             found = measuring.choices(asked.model, chosen, advance=bar.advance)
         answers += found
@@ -217,8 +182,8 @@ def _cbt(asked: Question) -> Result:
     """GPT-2 paper, section 3.2."""
     answers: list[measuring.ChoiceAnswer] = []
     measured: list[Measured] = []
-    for category, questions in cloze.read_cbt(asked.source).items():
-        chosen = _limited(questions, asked.rules.limit)
+    for category, asked_about in cloze.read_cbt(asked.source).items():
+        chosen = asked.limited(asked_about)
         with console.progress(f"CBT {category}", sum(len(one.candidates) for one in chosen), unit="candidates") as bar:
             found = measuring.choices(asked.model, chosen, advance=bar.advance)
         answers += found
@@ -239,6 +204,8 @@ TASKS: dict[str, Task] = {
     "winograd": Task(summary="Winograd Schema Challenge, 273 schemas", ask=_winograd, files=(winograd.WSC273_FILE,)),
     "pdp60": Task(summary="Pronoun Disambiguation Problems, 60", ask=_pdp60, files=(winograd.PDP60_FILE,)),
     "cbt": Task(summary="Children's Book Test", ask=_cbt, files=cloze.CBT_FILES),
+    "coqa": Task(summary="CoQA, all turns", ask=answering.coqa, files=(conversations.COQA_FILE,)),
+    "nq": Task(summary="Natural Questions", ask=answering.natural_questions, files=(questions.NQ_FILE,)),
     "wikitext103": Task(summary="WikiText-103", ask=_wikitext103, files=(modelling.WIKITEXT103_FILE,), long=True),
     "1bw": Task(
         summary="One Billion Words",

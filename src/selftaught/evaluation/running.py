@@ -10,14 +10,15 @@ from typing import Any
 
 from selftaught import console, settings, storage
 from selftaught.errors import InputError, MismatchError, UsageError
+from selftaught.evaluation.experiments import Question, Task
+from selftaught.evaluation.keeping import Keeping, Measure
 from selftaught.evaluation.protocols import EvaluateSettings
-from selftaught.evaluation.registry import TASKS, Question, Task
+from selftaught.evaluation.registry import TASKS
 from selftaught.inference.language_model import LanguageModel
 from selftaught.report.records import RESULTS_FILE, Score
 
 PROBE = "The same weights read this sentence the same way every time."
 """Its log-probability tells whether scores that were kept are of the same model."""
-PROBE_TOLERANCE_NATS = 0.01
 _LOOKED_FOR = ", ".join(file for task in TASKS.values() for file in task.files)
 
 
@@ -25,9 +26,7 @@ _LOOKED_FOR = ", ".join(file for task in TASKS.values() for file in task.files)
 class Kept:
     """What scores-TASK.json holds: the scores of a task and what they were measured on."""
 
-    source: str
-    settings: dict[str, Any]
-    probe_nats: float
+    measure: Measure
     scores: list[Score]
 
 
@@ -58,11 +57,15 @@ def evaluate(
     scores: list[Score] = []
     for name, source in sources.items():
         done = _scores_file(Path(out), name)
+        measure = Measure(source=str(source), settings=_document(rules), probe_nats=probe)
         if not done.is_file():
-            question = Question(model=loaded, source=source, rules=rules)
-            storage.write_json(done, _run(name, question, Path(out), probe))
+            keeping = Keeping(folder=Path(out), task=name, measure=measure)
+            storage.write_json(done, _run(name, Question(model=loaded, source=source, rules=rules, keeping=keeping)))
+            keeping.finish()
         kept = storage.read_json(done, Kept)
-        _require_same(kept, rules, source, probe, done)
+        changed = kept.measure.difference(measure)
+        if changed:
+            raise MismatchError(f"{done} was measured otherwise", got=", ".join(changed), hint="Choose another --out.")
         scores += kept.scores
     everything = [_scores_file(Path(out), name) for name in TASKS if _scores_file(Path(out), name).is_file()]
     results = [score for done in everything for score in storage.read_json(done, Kept).scores]
@@ -81,11 +84,16 @@ def _scores_file(out: Path, task: str) -> Path:
     return out / f"scores-{task}.json"
 
 
-def _run(name: str, question: Question, out: Path, probe: float) -> Kept:
+def _document(rules: EvaluateSettings) -> dict[str, Any]:
+    """Settings as they come back from JSON."""
+    return dict(settings.as_document(rules))
+
+
+def _run(name: str, question: Question) -> Kept:
     started = time.monotonic()
     answers, measured = TASKS[name].ask(question)
     seconds = time.monotonic() - started
-    storage.write_jsonl(out / f"answers-{name}.jsonl", answers)
+    storage.write_jsonl(question.keeping.folder / f"answers-{name}.jsonl", answers)
     products = "" if question.model.precision == "float32" else f"; products in {question.model.precision}"
     scores = [
         Score(
@@ -98,22 +106,12 @@ def _run(name: str, question: Question, out: Path, probe: float) -> Kept:
             error=one.mark.error,
             n=one.mark.n,
             seconds=seconds,
+            baseline=one.baseline.value if one.baseline else None,
+            baseline_words=one.baseline.what if one.baseline else "",
         )
         for one in measured
     ]
-    return Kept(
-        source=str(question.source), settings=settings.as_document(question.rules), probe_nats=probe, scores=scores
-    )
-
-
-def _require_same(kept: Kept, rules: EvaluateSettings, source: Path, probe: float, path: Path) -> None:
-    changed = settings.difference(kept.settings, settings.as_document(rules))
-    if Path(kept.source).absolute() != source.absolute():
-        changed.append(f"text: {kept.source} -> {source}")
-    if abs(kept.probe_nats - probe) > PROBE_TOLERANCE_NATS:
-        changed.append("another model")
-    if changed:
-        raise MismatchError(f"{path} was measured otherwise", got=", ".join(changed), hint="Choose another --out.")
+    return Kept(measure=question.keeping.measure, scores=scores)
 
 
 def _sources(tasks: Sequence[str] | str, corpus: str | Path | None, data: str | Path | None) -> dict[str, Path]:

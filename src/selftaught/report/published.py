@@ -1,6 +1,7 @@
 """The papers' printed numbers, in the units of our scores.
 
-GPT-2 paper: table 3 (language modelling), sections 3.4 to 3.8 (Winograd, CoQA, summaries, questions), table 6 (overlap).
+GPT-2 paper: table 3 (language modelling), table 4 (summaries), sections 3.4 to 3.8 (Winograd, CoQA, translation, questions),
+table 6 (overlap).
 Sizes as the paper names them. LAMBADA's accuracies in table 3 are those with the stop-word filter (`accuracy_filtered`); without
 it the paper gives 52.66 % for the largest size (section 3.3).
 """
@@ -36,6 +37,14 @@ def _largest(task: str, metric: str, value: float, section: str) -> Printed:
     return Printed(task=task, metric=metric, size="1542M", value=value, source=f"GPT-2, section {section}")
 
 
+def _table4(prefix: str, values: tuple[float, float, float, float]) -> list[Printed]:
+    """ROUGE F1 on CNN/DailyMail; rows without a model stand beside every size."""
+    return [
+        Printed(task="cnndm", metric=f"{prefix}_{measure}", size="1542M", value=value, source="GPT-2, table 4")
+        for measure, value in zip(("1", "2", "l", "average"), values, strict=True)
+    ]
+
+
 PRINTED: tuple[Printed, ...] = (
     *_table3("lambada", "perplexity", (35.13, 15.60, 10.87, 8.63)),
     *_table3("lambada", "accuracy_filtered", (45.99, 55.48, 60.12, 63.24)),
@@ -51,6 +60,13 @@ PRINTED: tuple[Printed, ...] = (
     _largest("winograd", "accuracy", 0.7070, "3.4"),
     _largest("coqa", "f1", 0.55, "3.5"),
     _largest("nq", "exact_match", 0.041, "3.8"),
+    _largest("nq", "accuracy_most_confident", 0.631, "3.8"),
+    *_table4("rouge", (0.2934, 0.0827, 0.2658, 0.2140)),
+    *_table4("rouge_no_hint", (0.2158, 0.0403, 0.1947, 0.1503)),
+    *_table4("rouge_lede3", (0.4038, 0.1766, 0.3662, 0.3155)),
+    *_table4("rouge_random3", (0.2878, 0.0863, 0.2552, 0.2098)),
+    _largest("wmt14-en-fr", "bleu", 5.0, "3.7"),
+    _largest("wmt14-fr-en", "bleu", 11.5, "3.7"),
 )
 
 OVERLAP_WITH_WEBTEXT = {

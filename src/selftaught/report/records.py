@@ -11,6 +11,7 @@ RESULTS_FILE = "results.json"
 """A JSON list of `Score`, in every folder that an evaluation wrote."""
 SAMPLES_FILE = "samples.jsonl"
 OVERLAP_FILE, COPIED_FILE = "overlap.json", "copied.jsonl"
+MEMORIZATION_FILE = "memorization.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,10 @@ class Score:
     n: int
     """Number of items that `value` averages over."""
     seconds: float
+    baseline: float | None = None
+    """What is reached by chance or by a trivial rule."""
+    baseline_words: str = ""
+    """Which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,3 +112,112 @@ class CopiedSpan:
     url: str
     position: int = 0
     """Number of the document's word that it begins with, counted from 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continued:
+    """One held-out context with what follows it in truth and what a model wrote instead."""
+
+    document: str
+    url: str
+    context: str
+    real: str
+    drawn: str
+    real_share: float
+    """Share of the 8-grams of `real` that stand in the training text."""
+    drawn_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diversity:
+    """Several continuations of one context."""
+
+    document: str
+    context: str
+    completions: tuple[str, ...]
+    distinct: tuple[float, ...]
+    """Distinct n-grams of words of all completions / all their n-grams, for n = 1, 2, 3, 4."""
+    self_bleu: float
+    """Mean BLEU of each completion against the others, 0 to 1: the higher, the more alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recall:
+    """How far one continuation of a prompt from the training text goes on as the text does."""
+
+    settings: str
+    """`greedy`, or the sampling settings with the seed."""
+    text: str
+    words: int
+    """Words that agree with the text after one of the prompt's occurrences."""
+    tokens: int
+    """Tokens in which those words were written."""
+    left: bool
+    """Whether it left the text; else it followed it to its own end, or to the text's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """A prompt that occurs in the training text, and how the model goes on."""
+
+    documents: int
+    """Training documents that hold the prompt and the words after it; 0 for held-out text."""
+    prompt: str
+    following: str
+    """What follows at the first occurrence."""
+    document: str
+    url: str
+    position: int
+    """Number of the document's word that the prompt begins with, counted from 0."""
+    nats_per_token: float
+    """Mean loss on the words after the prompt that all occurrences share."""
+    recalls: tuple[Recall, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """Loss on training and on held-out text, in nats per token, with a bootstrap interval over documents."""
+
+    train: float
+    heldout: float
+    train_documents: int
+    heldout_documents: int
+    low: float
+    """Lower end of the 95 % interval of heldout - train."""
+    high: float
+
+    @property
+    def value(self) -> float:
+        """How much better the model predicts what it was trained on."""
+        return self.heldout - self.train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Mean of a paired difference, with a 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memorization:
+    """What one model remembers of its training text."""
+
+    model: str
+    parameters: int
+    protocol: str
+    """Every choice that the numbers depend on, in words."""
+    shares: tuple[Overlap, ...]
+    """Overlap of real and of drawn continuations with the training text (GPT-2 paper, figure 5)."""
+    more_copied: Difference
+    """By document: share of the drawn minus share of the real continuation."""
+    continued: tuple[Continued, ...]
+    copies: tuple[CopiedSpan, ...]
+    """For each real and drawn continuation with eight words from the training text, the longest such stretch."""
+    diversity: tuple[Diversity, ...]
+    passages: tuple[Passage, ...]
+    """Most frequent first."""
+    gap: Gap
+    seconds: float

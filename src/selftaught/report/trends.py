@@ -27,7 +27,9 @@ TITLES = {
     "winograd": "Winograd schemas",
     "pdp60": "Pronoun disambiguation",
     "coqa": "CoQA",
-    "cnn_dm": "CNN and Daily Mail summaries",
+    "cnndm": "CNN and Daily Mail summaries",
+    "wmt14-en-fr": "WMT-14 English to French",
+    "wmt14-fr-en": "WMT-14 French to English",
     "nq": "Natural Questions",
 }
 """Tasks in the order in which the page shows them."""
@@ -45,10 +47,17 @@ METRICS = {
     "accuracy_P": "accuracy, prepositions",
     "f1": "F1",
     "exact_match": "exact match",
+    "accuracy_most_confident": "accuracy, most confident 1 %",
+    "calibration_error": "calibration error",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
+    "rouge_average": "ROUGE, mean of three",
+    "bleu": "BLEU",
 }
 CHANCE = {"cloze": 0.1, "winograd": 0.5, "pdp60": 0.5, "cbt": 0.1}
 """Accuracy of guessing."""
-_LOWER_IS_BETTER = ("bits_per_", "perplexity")
+_LOWER_IS_BETTER = ("bits_per_", "perplexity", "calibration")
 
 Direction = Literal["better", "unclear", "worse", ""]
 
@@ -60,7 +69,7 @@ def metric_name(metric: str) -> str:
 
 def is_share(metric: str) -> bool:
     """Whether a metric is shown in per cent."""
-    return metric.startswith(("accuracy", "exact_match", "f1"))
+    return metric.startswith(("accuracy", "exact_match", "f1", "rouge", "calibration"))
 
 
 def lower_is_better(metric: str) -> bool:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+from selftaught import compute
+
+T = TypeVar("T")
+RESAMPLES = 200
+"""Of a bootstrap: its standard error is then within about a twentieth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +29,26 @@ def accuracy(right: Sequence[bool]) -> Mark:
     n = len(right)
     share = sum(right) / n if n else 0.0
     return Mark(value=share, error=math.sqrt(share * (1 - share) / n) if n else 0.0, n=n)
+
+
+def mean(values: Sequence[float]) -> Mark:
+    """The mean of some values; the error is that of a mean."""
+    return ratio(values, [1] * len(values))
+
+
+def grouped(sums: Sequence[float], counts: Sequence[int]) -> Mark:
+    """The mean over the items of several groups, given the sum of each; items of a group are not independent, groups are."""
+    found = ratio(sums, counts)
+    return Mark(value=found.value, error=found.error, n=sum(counts))
+
+
+def resampled(rows: Sequence[T], measure: Callable[[Sequence[T]], float], *, seed: int) -> Mark:
+    """A measure of many items; its error is the spread of what it is for items drawn with replacement (bootstrap)."""
+    draw = random.Random(compute.seed_of("bootstrap", seed))
+    values = [measure(draw.choices(rows, k=len(rows))) for _ in range(RESAMPLES)]
+    middle = sum(values) / len(values)
+    spread = math.sqrt(sum((value - middle) ** 2 for value in values) / (len(values) - 1))
+    return Mark(value=measure(rows), error=spread, n=len(rows))
 
 
 def ratio(losses: Sequence[float], units: Sequence[int]) -> Mark:

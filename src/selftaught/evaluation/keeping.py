@@ -1,0 +1,124 @@
+"""Answers kept while a task runs, so that one that is killed goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from selftaught import settings, storage
+from selftaught.errors import MismatchError
+
+BLOCK = 64
+"""Questions that are answered before their answers are kept."""
+PROBE_TOLERANCE_NATS = 0.01
+
+
+class Identified(Protocol):
+    """What has an id."""
+
+    @property
+    def id(self) -> str:
+        """A name of its own among its kind."""
+        ...
+
+
+AskedType = TypeVar("AskedType", bound=Identified)
+AnswerType = TypeVar("AnswerType", bound=Identified)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What answers depend on: the text, the settings and the model."""
+
+    source: str
+    settings: dict[str, Any]
+    probe_nats: float
+    """Log-probability of a sentence: other weights, another number."""
+
+    def difference(self, other: Measure) -> list[str]:
+        """What differs, in words."""
+        changed = settings.difference(self.settings, other.settings)
+        if Path(self.source).absolute() != Path(other.source).absolute():
+            changed.append(f"text: {self.source} -> {other.source}")
+        if abs(self.probe_nats - other.probe_nats) > PROBE_TOLERANCE_NATS:
+            changed.append("another model")
+        return changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """The answers of one task in one folder."""
+
+    folder: Path
+    task: str
+    measure: Measure
+
+    @property
+    def unfinished(self) -> Path:
+        """Answers so far: what they depend on, then one a line."""
+        return self.folder / f"answers-{self.task}.unfinished.jsonl"
+
+    def table(self, name: str, rows: Iterable[Any]) -> None:
+        """Write rows that are neither answers nor scores."""
+        storage.write_jsonl(self.folder / f"{name}-{self.task}.jsonl", rows)
+
+    def answers(
+        self,
+        asked: Sequence[AskedType],
+        kind: type[AnswerType],
+        ask: Callable[[Sequence[AskedType]], Iterable[AnswerType]],
+        advance: Callable[[float], None],
+        *,
+        block: int = BLOCK,
+    ) -> list[AnswerType]:
+        """An answer for each question, in order; those that an earlier start kept are not asked again.
+
+        `ask` answers several questions at a time, in order; their ids are those of the questions.
+        """
+        found = {answer.id: answer for answer in self._kept(kind)}
+        kept = [one for one in asked if one.id in found]
+        advance(len(kept))
+        left = [one for one in asked if one.id not in found]
+        for first in range(0, len(left), block):
+            answered = list(ask(left[first : first + block]))
+            storage.append_line(self.unfinished, b"\n".join(map(msgspec.json.encode, answered)))
+            found |= {answer.id: answer for answer in answered}
+        return [found[one.id] for one in asked]
+
+    def finish(self) -> None:
+        """Forget unfinished answers: all of them are written elsewhere."""
+        self.unfinished.unlink(missing_ok=True)
+
+    def _kept(self, kind: type[AnswerType]) -> list[AnswerType]:
+        if not self.unfinished.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            storage.append_line(self.unfinished, msgspec.json.encode(self.measure))
+            return []
+        rows = self._whole_lines()
+        if not rows:
+            self.unfinished.unlink()
+            return self._kept(kind)
+        changed = storage.decode_json(rows[0], Measure, self.unfinished).difference(self.measure)
+        if changed:
+            raise MismatchError(
+                f"{self.unfinished} was begun otherwise", got=", ".join(changed), hint="Choose another --out."
+            )
+        found = []
+        for row in rows[1:]:
+            try:
+                found.append(msgspec.json.decode(row, type=kind))
+            except msgspec.ValidationError:
+                continue  # of another kind of question in the same task
+        return found
+
+    def _whole_lines(self) -> list[bytes]:
+        """The lines of the file; one that was cut short by a kill is removed from it."""
+        data = storage.read_bytes(self.unfinished)
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            storage.write_bytes(self.unfinished, whole)
+        return whole.splitlines()
