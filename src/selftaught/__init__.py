@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from selftaught.checkpoint.native import save
     from selftaught.corpus.building import build_corpus
+    from selftaught.evaluation.classification import classify
     from selftaught.evaluation.running import evaluate
     from selftaught.inference.language_model import LanguageModel, load
     from selftaught.model.shape import ModelShape
@@ -29,6 +30,7 @@ __all__ = [
     "Tokenizer",
     "TrainingPlan",
     "build_corpus",
+    "classify",
     "evaluate",
     "learn_tokenizer",
     "load",
@@ -45,6 +47,7 @@ _ROOMS = {
     "Tokenizer": "tokenizer.tokenizer",
     "TrainingPlan": "training.plan",
     "build_corpus": "corpus.building",
+    "classify": "evaluation.classification",
     "evaluate": "evaluation.running",
     "learn_tokenizer": "tokenizer.learning",
     "load": "inference.language_model",

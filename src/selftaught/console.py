@@ -5,6 +5,7 @@ With `--json` the screen's text goes to standard error and standard output holds
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -80,6 +81,19 @@ def result(document: Any) -> None:
     if compute.rank() == 0:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
         sys.stdout.flush()
+
+
+def row(document: Any) -> None:
+    """Write a JSON document to standard output as one line, at once. Ends the program quietly if nobody reads any further."""
+    if compute.rank() != 0:
+        return
+    try:
+        sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError as problem:
+        # What is left in the buffer has to go somewhere when Python closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from problem
 
 
 class Bar:

@@ -113,7 +113,9 @@ def _checked(table: Mapping[str, Any], kind: type[Any], path: Path, prefix: str)
 
 def as_document(settings: Any) -> dict[str, Any]:
     """Return settings as plain JSON values (what plan.json holds)."""
-    document: dict[str, Any] = msgspec.to_builtins(settings)
+    document: dict[str, Any] = msgspec.json.decode(
+        msgspec.json.encode(settings)
+    )  # so that a tuple is a list, as read again
     return document
 
 

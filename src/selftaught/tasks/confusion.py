@@ -46,7 +46,7 @@ class Confusion:
         return _jackknife(self._array(), _macro_f1)
 
     def matthews(self) -> Mark:
-        """Correlation of what is and what was chosen (Matthews; Gorodkin for more than two classes); 0 where either is all alike."""
+        """Matthews correlation (for more than two classes Gorodkin's); 0 where what is, or what was chosen, is all alike."""
         return _jackknife(self._array(), _matthews)
 
     def _array(self) -> Counts:

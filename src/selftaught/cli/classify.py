@@ -1,0 +1,195 @@
+"""`selftaught classify`: labels for texts from a model that was never taught any."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional
+
+from selftaught import console, settings, storage
+from selftaught.errors import UsageError
+from selftaught.evaluation.templates import ClassifySettings, parse_labels
+from selftaught.report.records import RESULTS_FILE, Score
+from selftaught.tasks import columns
+from selftaught.tasks.rows import malformed
+
+if TYPE_CHECKING:
+    from selftaught.evaluation.classification import Classified
+
+CLASSIFIED_FILE = "classified.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyPlan(ClassifySettings):
+    """What is classified, and how."""
+
+    labels: str = ""
+    """The labels, `a,b,c`, or what stands in the label column and the words for it, `0=bad,1=good`."""
+    text_column: str = columns.TEXT
+    """Column of the texts; plain lines have one, `text`."""
+    label_column: str = ""
+    """Column of the right labels; with it accuracy and macro-F1 are told."""
+    format: columns.Form = "auto"
+    """How rows are written; auto goes by the file's name: .csv, .tsv, .jsonl, else a text a line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classify(settings.Verb):
+    """Choose a label for each text by what a language model predicts, without training. Writes a JSON document a line."""
+
+    model: Positional[Path]
+    """A model folder, a training run or a Hugging Face GPT-2 folder."""
+    file: Positional[Path]
+    """Texts: a line each, or a CSV, TSV or JSON-lines file; - is standard input."""
+    out: Path | None = None
+    """Folder for the rows and scores; without it rows are printed."""
+    settings: ClassifyPlan = field(default_factory=ClassifyPlan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the result."""
+
+    line: int
+    """Of the input."""
+    text: str
+    label: str | None
+    """None for an empty text."""
+    expected: str | None
+    """What the label column says; None without one, or where it is empty."""
+    scores: dict[str, float]
+    probabilities: dict[str, float]
+    cut: bool
+    """Whether only a part of the text was read."""
+
+
+def run(argv: Sequence[str]) -> None:
+    """Classify as `argv` says."""
+    resolved = settings.resolve(Classify, argv, prog="selftaught classify")
+    command = resolved.command
+    if not command.settings.labels:
+        raise UsageError("there is nothing to choose from", expected="labels", hint="--labels a,b,c")
+    if command.out is None:
+        _print(command)
+        return
+    if command.file == columns.STANDARD_INPUT:
+        raise UsageError(
+            "texts from a pipe cannot be kept with a run", hint="Write them to a file, or leave out --out."
+        )
+    inputs = {"model": command.model, "file": command.file}
+    with storage.run(
+        command.out, verb="classify", plan=command.settings, sources=resolved.sources, inputs=inputs
+    ) as opened:
+        if opened.finished:
+            console.line(f"{command.out} is finished")
+        else:
+            with storage.writing_rows(opened.path(CLASSIFIED_FILE)) as add:
+                scores = _classified(command, add)
+            storage.write_json(opened.path(RESULTS_FILE), scores)
+            for name in (CLASSIFIED_FILE, RESULTS_FILE):
+                opened.declare(name)
+    if command.json:
+        console.result(storage.read_lines(command.out / CLASSIFIED_FILE, dict))
+    _show(storage.read_json(command.out / RESULTS_FILE, list[Score]))
+
+
+def _print(command: Classify) -> None:
+    """Rows as they come; what is for people goes to standard error."""
+    console.configure(json=True)
+    rows: list[Row] = []
+    _show(_classified(command, rows.append if command.json else console.row))
+    if command.json:
+        console.result([settings.as_document(row) for row in rows])
+
+
+def _classified(command: Classify, add: Callable[[Row], Any]) -> list[Score]:
+    """Classify all texts, hand on a row for each, and return the scores if there are right labels."""
+    from selftaught.evaluation.classification import Classifier, mark
+
+    plan, started = command.settings, time.monotonic()
+    asked = dataclasses.replace(plan, template=plan.template.replace("\\n", "\n"))
+    classifier = Classifier(command.model, parse_labels(plan.labels), settings=asked)
+    reader = _Reader(command.file, plan, classifier.names)
+    count: Counter[str] = Counter()
+    pairs: list[tuple[str, str]] = []
+    with console.progress("classifying", unit="texts") as bar:
+        for one in classifier.classify(reader.texts(), advance=bar.advance):
+            row = _row(one, *reader.waiting.popleft())
+            add(row)
+            count.update(texts=1, empty=row.label is None, cut=row.cut)
+            if row.expected is not None and row.label is not None:
+                pairs.append((row.expected, row.label))
+    _tell(count, pairs)
+    seconds = time.monotonic() - started
+    return [
+        Score(
+            model=classifier.model.name,
+            parameters=classifier.model.parameters,
+            task=f"classify {command.file.stem}",
+            protocol=one.protocol,
+            metric=one.metric,
+            value=one.mark.value,
+            error=one.mark.error,
+            n=one.mark.n,
+            seconds=seconds,
+        )
+        for one in mark(classifier.names, pairs, classifier.words)
+    ]
+
+
+class _Reader:
+    """Gives the texts of a file and remembers, until a row is written, what else its line holds."""
+
+    def __init__(self, path: Path, plan: ClassifyPlan, names: Sequence[str]) -> None:
+        self._path, self._plan, self._names = path, plan, names
+        self.waiting: deque[tuple[int, str | None]] = deque()
+        """Line and right label of the texts that were given."""
+
+    def texts(self) -> Iterator[str]:
+        """Texts in order; empty where a row has none. Raises InputError for a label that is none of those asked for."""
+        shown = columns.named(self._path)
+        for number, row in columns.read_columns(self._path, self._plan.format):
+            text = columns.column(row, self._plan.text_column, shown, number)
+            expected = columns.column(row, self._plan.label_column, shown, number) if self._plan.label_column else None
+            right = (expected or "").strip() or None
+            if right is not None and right not in self._names:
+                raise malformed(shown, number, expected=f"one of the labels {', '.join(self._names)}", got=right)
+            self.waiting.append((number, right))
+            yield text or ""
+
+
+def _row(one: Classified, line: int, expected: str | None) -> Row:
+    return Row(
+        line=line,
+        text=one.text,
+        label=one.label,
+        expected=expected,
+        scores=one.scores,
+        probabilities=one.probabilities,
+        cut=one.cut,
+    )
+
+
+def _tell(count: Mapping[str, int], pairs: Sequence[tuple[str, str]]) -> None:
+    """What was done to the texts that is easily overlooked."""
+    words = [f"{count['texts']:,} texts"]
+    words += [f"{count['empty']:,} empty, which have no label and do not count"] * bool(count["empty"])
+    words += [f"{count['cut']:,} cut, being longer than the context"] * bool(count["cut"])
+    console.line("; ".join(words))
+    if pairs and len(rights := {right for right, _ in pairs}) == 1:
+        console.warn(
+            f"all labelled texts are of the class {rights.pop()}: the accuracy says only how often it is chosen"
+        )
+
+
+def _show(scores: Sequence[Score]) -> None:
+    if scores:
+        console.line(scores[0].protocol)
+        rows = [(one.metric, f"{one.value:.4g}", f"±{one.error:.2g}", one.n, f"{one.seconds:.1f}") for one in scores]
+        console.table(["metric", "value", "", "n", "seconds"], rows)

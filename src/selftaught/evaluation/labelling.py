@@ -1,0 +1,58 @@
+"""Ways to say how well a label fits a text that a model was never taught to label: each gives every label a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from selftaught.evaluation.templates import ClassifySettings, Label
+from selftaught.inference import fitting
+from selftaught.inference.language_model import LanguageModel, LogProb
+
+Advance: TypeAlias = Callable[[float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """The numbers of one text."""
+
+    scores: tuple[float, ...]
+    """Of each label."""
+    cut: bool = False
+
+
+class Scorer(Protocol):
+    """A way to say how well labels fit texts."""
+
+    logarithms: bool
+    """Whether its scores are logarithms, so that those of a text make probabilities."""
+
+    def score(self, texts: Sequence[str], advance: Advance) -> list[Scored]:
+        """Score texts; `advance(n)` is called when n more of them are done."""
+
+
+class ByProbability:
+    """The log-probability of label and rest of the template, given all before. What labels share is computed once."""
+
+    logarithms = True
+
+    def __init__(self, model: LanguageModel, labels: Sequence[Label], settings: ClassifySettings) -> None:
+        self._model, self._settings = model, settings
+        self._template = settings.parts
+        self._continuations = [label.words + self._template.after for label in labels]
+
+    def score(self, texts: Sequence[str], advance: Advance) -> list[Scored]:
+        """Score texts."""
+        parts = [(self._template.before, text, self._template.between) for text in texts]
+        kept = [fitting.fit(self._model, one, self._continuations, keep=self._settings.keep) for one in parts]
+        prompts = [f"{before}{text}{between}" for (before, _, between), text in zip(parts, kept, strict=True)]
+        pairs = [(prompt, label) for prompt in prompts for label in self._continuations]
+        count = len(self._continuations)
+        found = iter(self._model.log_probs(pairs, lambda done: advance(done / count)))
+        scores = [tuple(self._normalised(next(found), one) for one in self._continuations) for _ in texts]
+        return [Scored(scores=values, cut=read != text) for values, read, text in zip(scores, kept, texts, strict=True)]
+
+    def _normalised(self, found: LogProb, continuation: str) -> float:
+        lengths = {"none": 1, "tokens": len(found.by_token), "bytes": len(continuation.encode("utf-8", "replace"))}
+        return found.total / lengths[self._settings.normalise]
