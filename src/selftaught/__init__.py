@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from selftaught.inference.language_model import LanguageModel, load
     from selftaught.model.shape import ModelShape
     from selftaught.overlap.measuring import measure_overlap
+    from selftaught.overlap.memorization import measure_memorization
     from selftaught.tokenizer.learning import learn_tokenizer
     from selftaught.tokenizer.tokenizer import Tokenizer
     from selftaught.tokens.packing import pack
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "learn_tokenizer",
     "load",
+    "measure_memorization",
     "measure_overlap",
     "pack",
     "pretrain",
@@ -51,6 +53,7 @@ _ROOMS = {
     "evaluate": "evaluation.running",
     "learn_tokenizer": "tokenizer.learning",
     "load": "inference.language_model",
+    "measure_memorization": "overlap.memorization",
     "measure_overlap": "overlap.measuring",
     "pack": "tokens.packing",
     "pretrain": "training.pretraining",

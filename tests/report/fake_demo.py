@@ -12,7 +12,21 @@ from pathlib import Path
 
 from selftaught import storage
 from selftaught.corpus.documents import Document, Drop, FunnelRow
-from selftaught.report.records import CopiedSpan, LearningPoint, Overlap, Piece, Sample, Score
+from selftaught.report.records import (
+    Continued,
+    CopiedSpan,
+    Difference,
+    Diversity,
+    Gap,
+    LearningPoint,
+    Memorization,
+    Overlap,
+    Passage,
+    Piece,
+    Recall,
+    Sample,
+    Score,
+)
 
 SIZES = {"1x32": 152_032, "2x64": 379_520, "3x128": 1_153_408, "4x192": 2_615_424}
 HOSTILE = '<script>alert("1")</script> & </style> ]]> {{ 7 * 7 }}'
@@ -200,6 +214,90 @@ def make_overlap(folder: Path, *, minute: int) -> None:
     storage.write_jsonl(folder / "copied.jsonl", [span])
 
 
+def memorization(name: str) -> Memorization:
+    """What a model remembers: more, the larger it is."""
+    draw, gain = random.Random(name), math.log(SIZES[name] / 152_032, 3)
+    texts = [f"real continuation {n} {HOSTILE}" for n in range(10)]
+    shares = [
+        Overlap(
+            name=who,
+            against="train",
+            documents=10,
+            ngrams=1000,
+            hits=20,
+            share=0.02,
+            false_positive_rate=1e-10,
+            by_document=[draw.betavariate(0.3, 8) for _ in texts],
+        )
+        for who in ("real continuations", f"samples {name}")
+    ]
+    continued = [
+        Continued(
+            document=f"d{n}",
+            url="",
+            context=f"Context {n}. {HOSTILE}",
+            real=text,
+            drawn="drawn",
+            real_share=0.1,
+            drawn_share=0,
+        )
+        for n, text in enumerate(texts)
+    ]
+    recalls = [
+        Recall(settings=way, text=f"as {way} {HOSTILE}", words=9, tokens=12, left=True)
+        for way in ("greedy, seed 1", "t")
+    ]
+    passages = [
+        Passage(
+            documents=count,
+            prompt=f"held by {count}",
+            following="the text itself",
+            document="d1",
+            url="http://a.test/1",
+            position=4,
+            nats_per_token=4 - gain,
+            recalls=tuple(recalls),
+        )
+        for count in (40, 3, 1, 0)
+    ]
+    return Memorization(
+        model=name,
+        parameters=SIZES[name],
+        protocol="10 held-out documents",
+        shares=tuple(shares),
+        more_copied=Difference(value=-0.01, low=-0.02, high=-0.001),
+        continued=tuple(continued),
+        copies=(
+            CopiedSpan(name=f"samples {name}", sample=1, words=9, text=HOSTILE, document="d3", url="", position=1234),
+        ),
+        diversity=(
+            Diversity(
+                document="d0",
+                context=f"Context {HOSTILE}",
+                completions=("one", "two"),
+                distinct=(0.4, 0.8, 0.9, 1),
+                self_bleu=0.1,
+            ),
+        ),
+        passages=tuple(passages),
+        gap=Gap(
+            train=4 - gain,
+            heldout=4.1 - 0.9 * gain,
+            train_documents=50,
+            heldout_documents=22,
+            low=-0.1,
+            high=0.3 + gain / 10,
+        ),
+        seconds=10.0,
+    )
+
+
+def make_memorization(folder: Path, name: str, *, minute: int) -> None:
+    """A measurement of memorisation."""
+    storage.write_json(folder / storage.RUN_FILE, record("memorize", minute=minute, seconds=60.0))
+    storage.write_json(folder / "memorization.json", memorization(name))
+
+
 def make_demo(folder: Path, *, data: bool = True) -> Path:
     """The whole folder of a demo, but for tokens and weights."""
     storage.write_json(folder / storage.RUN_FILE, record("demo", minute=0, seconds=590.0, words=("--out", str(folder))))
@@ -208,6 +306,7 @@ def make_demo(folder: Path, *, data: bool = True) -> Path:
         make_training(folder / "models" / name, name, minute=minute)
         make_evaluation(folder / "evaluation" / name, name, minute=minute + 4, data=data)
         make_samples(folder / "samples" / name, name, minute=minute + 4)
+        make_memorization(folder / "memorize" / name, name, minute=minute + 5)
     make_overlap(folder / "overlap", minute=11)
     return folder
 

@@ -19,7 +19,7 @@ from selftaught.report.records import Score
 from tests.report import fake_demo
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
-SECTIONS = ["answer", "tasks", "loss", "samples", "overlap", "corpus", "paper", "runs"]
+SECTIONS = ["answer", "tasks", "loss", "samples", "overlap", "memorization", "corpus", "paper", "runs"]
 
 
 class Reader(HTMLParser):

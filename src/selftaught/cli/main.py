@@ -27,6 +27,7 @@ VERBS = {
     "predict": "labels and scores from a fine-tuned model, as JSON lines",
     "classify": "labels for texts, without training",
     "overlap": "8-gram overlap of test text with training text",
+    "memorize": "whether a model copies its training text",
     "convert": "weights to and from Hugging Face's format",
     "report": "one self-contained page of everything in a run folder",
     "show": "look at any file or folder that selftaught wrote",

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from selftaught import console, storage
+from selftaught import storage
 from selftaught.corpus import documents, local
 from selftaught.corpus.documents import Funnel
 from selftaught.corpus.ngrams import ngram_hashes
 from selftaught.errors import InputError
-from selftaught.overlap.bloom import PARAMETERS_FILE, Bloom, Parameters
+from selftaught.overlap.bloom import Bloom
+from selftaught.overlap.indexing import filled, training_filter
 from selftaught.overlap.plan import OverlapSettings
 from selftaught.overlap.spans import longest_copies
 from selftaught.overlap.wanted import Wanted
@@ -57,10 +58,10 @@ def measure_overlap(
         )
     named = [Asked.of(*read_test(Path(test)), n) for test in tests]
     heldout = Asked.of("heldout", list(_texts(corpus, "heldout")), n)
-    train = _indexed(corpus, out, n)
-    rows = _overlaps([heldout, *named], "train", train, lambda: _texts(corpus, "train"), rules)
+    train = training_filter(corpus, out, n)
+    rows = overlaps([heldout, *named], "train", train, lambda: _texts(corpus, "train"), rules)
     if named:
-        rows += _overlaps(named, "heldout", _filter(heldout.hashes), lambda: heldout.texts, rules)
+        rows += overlaps(named, "heldout", filled(heldout.hashes), lambda: heldout.texts, rules)
     storage.write_jsonl(out / COPIED_FILE, _copies(named, corpus, n))
     storage.write_json(out / OVERLAP_FILE, rows)
     return rows
@@ -86,32 +87,10 @@ def read_test(path: Path) -> tuple[str, list[str]]:
     return path.name, texts
 
 
-def _indexed(corpus: Path, out: Path, n: int) -> Bloom:
-    """The filter of the training side: the one in `out` if it is of this text, else a new one that is kept there."""
-    content = f"{n}-grams of training text {storage.sha256(documents.split_file(corpus, 'train'))}"
-    if (out / PARAMETERS_FILE).is_file() and storage.read_json(out / PARAMETERS_FILE, Parameters).content == content:
-        return Bloom.load(out)
-    hashes = []
-    with console.progress("indexing", documents.count(corpus, "train"), unit="documents") as bar:
-        for text in _texts(corpus, "train"):
-            hashes.append(ngram_hashes(text, n))
-            bar.advance()
-    train = _filter(hashes)
-    train.save(out, content=content)
-    return train
-
-
-def _filter(hashes: Sequence[Array]) -> Bloom:
-    """A filter with room for just these."""
-    found = Bloom(max(1, sum(map(len, hashes))))
-    for part in hashes:
-        found.add(part)
-    return found
-
-
-def _overlaps(
+def overlaps(
     asked: Sequence[Asked], against: str, bloom: Bloom, texts: Callable[[], Iterable[str]], rules: OverlapSettings
 ) -> list[Overlap]:
+    """Look texts up in a filter, and with `exact` what it holds in the texts that it was made of."""
     found = [[bloom.contains(part) for part in one.hashes] for one in asked]
     if rules.exact:
         # Only what the filter holds can be there; of that, what the texts really hold.

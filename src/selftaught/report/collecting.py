@@ -12,11 +12,13 @@ from selftaught.corpus.documents import FUNNEL_FILE, FunnelRow
 from selftaught.errors import InputError, SelftaughtError
 from selftaught.report.records import (
     COPIED_FILE,
+    MEMORIZATION_FILE,
     OVERLAP_FILE,
     RESULTS_FILE,
     SAMPLES_FILE,
     CopiedSpan,
     LearningPoint,
+    Memorization,
     Overlap,
     Sample,
     Score,
@@ -49,6 +51,8 @@ class Material:
     samples: list[Sample] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
     copies: list[CopiedSpan] = field(default_factory=list)
+    memorizations: list[Memorization] = field(default_factory=list)
+    """Smallest model first."""
     problems: list[str] = field(default_factory=list)
     """What could not be read, in words; the page is made of the rest."""
 
@@ -72,6 +76,11 @@ class _Reader:
     def listed(self, paths: Iterable[Path], name: str, kind: type[T]) -> list[T]:
         """Rows of JSON lists."""
         return [row for path in paths for row in self._try(storage.read_json, path / name, list[kind])]  # type: ignore[valid-type]
+
+    def values(self, paths: Iterable[Path], name: str, kind: type[T]) -> list[T]:
+        """JSON files of one value each."""
+        found = (self._try(storage.read_json, path / name, kind) for path in paths)
+        return [value for value in found if value != []]
 
     def rows(self, paths: Iterable[Path], name: str, kind: type[T]) -> list[T]:
         """Rows of JSON-lines files."""
@@ -115,6 +124,7 @@ def collect(folder: Path) -> Material:
         samples=sorted(samples, key=lambda sample: (sample.parameters, sample.model)),
         overlaps=reader.listed(of("overlap"), OVERLAP_FILE, Overlap),
         copies=reader.rows(of("overlap"), COPIED_FILE, CopiedSpan),
+        memorizations=_newest_of_each(reader.values(of("memorize"), MEMORIZATION_FILE, Memorization)),
         problems=reader.problems,
     )
 
@@ -123,3 +133,9 @@ def _newest(scores: Iterable[Score]) -> list[Score]:
     """Scores by size; of those measured twice for the same model, task and metric, the one of the last run."""
     found = {(score.model, score.parameters, score.task, score.metric): score for score in scores}
     return sorted(found.values(), key=lambda score: (score.parameters, score.model))
+
+
+def _newest_of_each(found: Iterable[Memorization]) -> list[Memorization]:
+    """By size; of two measurements of one model the last one."""
+    newest = {(one.model, one.parameters): one for one in found}
+    return sorted(newest.values(), key=lambda one: (one.parameters, one.model))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught import storage
-from selftaught.report import charts, figures, published, tables, trends
+from selftaught.report import charts, figures, memorization, published, tables, trends
 from selftaught.report.collecting import Material, collect
 from selftaught.report.records import RESULTS_FILE
 
@@ -16,6 +16,7 @@ PAGE_FILE = "report.html"
 _LONGEST_SAMPLE = 1200
 """Characters of a sample that are shown."""
 _LONGEST_PROMPT = 600
+_LONGEST_EXCERPT = 700
 _MOST_COPIES = 5
 
 
@@ -56,6 +57,8 @@ def render(material: Material) -> str:
             continued=tables.continued(material.samples),
             steps=tables.STEPS,
             copies=sorted(material.copies, key=lambda span: -span.words)[:_MOST_COPIES],
+            memorized=memorization,
+            memorized_figures=_drawn(memorization.all_figures(material.memorizations)),
             funnel=tables.funnel(material.funnel),
             seconds=sum(stage.record.seconds for stage in material.stages if stage.record.verb != "demo"),
             machine=machines[0] if machines else {},
@@ -84,6 +87,7 @@ def _template() -> Any:
         "overlap_name": charts.overlap_name,
         "shaded": lambda pieces: tables.shaded(pieces, _LONGEST_SAMPLE),
         "prompt": lambda text: text if len(text) <= _LONGEST_PROMPT else "... " + text[-_LONGEST_PROMPT:],
+        "excerpt": lambda text: text if len(text) <= _LONGEST_EXCERPT else text[:_LONGEST_EXCERPT] + " ...",
         "short": figures.short,
         "spark": _spark,
         "command_line": tables.command_line,
