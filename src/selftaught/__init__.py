@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from selftaught.corpus.building import build_corpus
     from selftaught.evaluation.classification import classify
     from selftaught.evaluation.running import evaluate
+    from selftaught.finetuning.running import finetune
     from selftaught.inference.language_model import LanguageModel, load
     from selftaught.model.shape import ModelShape
     from selftaught.overlap.measuring import measure_overlap
@@ -33,6 +34,7 @@ __all__ = [
     "build_corpus",
     "classify",
     "evaluate",
+    "finetune",
     "learn_tokenizer",
     "load",
     "measure_memorization",
@@ -51,6 +53,7 @@ _ROOMS = {
     "build_corpus": "corpus.building",
     "classify": "evaluation.classification",
     "evaluate": "evaluation.running",
+    "finetune": "finetuning.running",
     "learn_tokenizer": "tokenizer.learning",
     "load": "inference.language_model",
     "measure_memorization": "overlap.memorization",

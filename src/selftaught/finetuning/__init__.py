@@ -1,0 +1,1 @@
+"""GPT-1's transfer: a pre-trained network with a linear layer learns labelled tasks; its ablations."""
