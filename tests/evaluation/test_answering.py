@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from selftaught import compute, storage
+from selftaught import storage
 from selftaught.errors import MismatchError
 from selftaught.evaluation import keeping
 from selftaught.evaluation.protocols import EvaluateSettings
@@ -18,22 +18,10 @@ from selftaught.evaluation.running import evaluate
 from selftaught.inference import prompting
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.prompting import Continuation, Prompt
-from selftaught.model.initial import initialise
-from selftaught.model.shape import ModelShape
-from selftaught.model.transformer import Transformer
 from selftaught.report.records import Score
 from selftaught.tasks import conversations, questions
-from selftaught.tokenizer.learning import learn_tokenizer
 
 Complete = Callable[..., list[Continuation]]
-
-
-@pytest.fixture(scope="module")
-def lm() -> LanguageModel:
-    tokenizer = learn_tokenizer(["Q: who is it?\nA: the white cat\n" * 9], vocabulary_size=280)
-    network = Transformer(ModelShape(layers=1, heads=2, channels=16, context=96, vocabulary=280))
-    initialise(network, compute.generator("answering"))
-    return LanguageModel(network, tokenizer, name="tiny")
 
 
 @pytest.fixture

@@ -92,7 +92,46 @@ class QuizAnswer:
     f1: float
 
 
-Answer: TypeAlias = TextAnswer | StretchAnswer | PassageAnswer | ChoiceAnswer | ConversationAnswer | QuizAnswer
+@dataclass(frozen=True, kw_only=True)
+class SummaryAnswer:
+    """One summary."""
+
+    id: str
+    """The article's, and how the summary was made."""
+    written: str
+    """All that the model wrote."""
+    summary: tuple[str, ...]
+    """Its sentences that count."""
+    rouge_1: float
+    rouge_2: float
+    rouge_l: float
+    rouge_average: float
+    cut: bool
+    """There was no room for the end of the article."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationAnswer:
+    """One translated sentence."""
+
+    id: str
+    source: str
+    said: str
+    reference: str
+    examples: int
+    """Pairs shown before it."""
+
+
+Answer: TypeAlias = (
+    TextAnswer
+    | StretchAnswer
+    | PassageAnswer
+    | ChoiceAnswer
+    | ConversationAnswer
+    | QuizAnswer
+    | SummaryAnswer
+    | TranslationAnswer
+)
 
 
 @dataclass(frozen=True, kw_only=True)

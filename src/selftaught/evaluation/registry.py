@@ -10,10 +10,20 @@ from typing import TypeVar
 from selftaught import console
 from selftaught.corpus import documents
 from selftaught.errors import InputError
-from selftaught.evaluation import answering, measuring
+from selftaught.evaluation import answering, measuring, summarizing, translating
 from selftaught.evaluation.experiments import Question, Result, Task
 from selftaught.evaluation.measuring import Answer, Measured
-from selftaught.tasks import cloze, conversations, marking, modelling, passages, questions, winograd
+from selftaught.tasks import (
+    cloze,
+    conversations,
+    marking,
+    modelling,
+    passages,
+    questions,
+    summaries,
+    translation,
+    winograd,
+)
 from selftaught.tasks.examples import Choice
 from selftaught.tasks.words import PREDICTABLE_WORDS
 
@@ -204,8 +214,23 @@ TASKS: dict[str, Task] = {
     "winograd": Task(summary="Winograd Schema Challenge, 273 schemas", ask=_winograd, files=(winograd.WSC273_FILE,)),
     "pdp60": Task(summary="Pronoun Disambiguation Problems, 60", ask=_pdp60, files=(winograd.PDP60_FILE,)),
     "cbt": Task(summary="Children's Book Test", ask=_cbt, files=cloze.CBT_FILES),
-    "coqa": Task(summary="CoQA, all turns", ask=answering.coqa, files=(conversations.COQA_FILE,)),
-    "nq": Task(summary="Natural Questions", ask=answering.natural_questions, files=(questions.NQ_FILE,)),
+    "coqa": Task(summary="CoQA, all turns", ask=answering.coqa, files=(conversations.COQA_FILE,), long=True),
+    "cnndm": Task(
+        summary="CNN and Daily Mail summaries", ask=summarizing.cnn_dm, files=summaries.CNN_DM_FILES, long=True
+    ),
+    "wmt14-en-fr": Task(
+        summary="WMT-14, English to French",
+        ask=translating.from_english,
+        files=(f"{translation.TEST_FILE}.en",),
+        long=True,
+    ),
+    "wmt14-fr-en": Task(
+        summary="WMT-14, French to English",
+        ask=translating.from_french,
+        files=(f"{translation.TEST_FILE}.fr",),
+        long=True,
+    ),
+    "nq": Task(summary="Natural Questions", ask=answering.natural_questions, files=(questions.NQ_FILE,), long=True),
     "wikitext103": Task(summary="WikiText-103", ask=_wikitext103, files=(modelling.WIKITEXT103_FILE,), long=True),
     "1bw": Task(
         summary="One Billion Words",

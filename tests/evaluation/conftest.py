@@ -1,0 +1,20 @@
+"""A model that several tests ask."""
+
+from __future__ import annotations
+
+import pytest
+
+from selftaught import compute
+from selftaught.inference.language_model import LanguageModel
+from selftaught.model.initial import initialise
+from selftaught.model.shape import ModelShape
+from selftaught.model.transformer import Transformer
+from selftaught.tokenizer.learning import learn_tokenizer
+
+
+@pytest.fixture(scope="module")
+def lm() -> LanguageModel:
+    tokenizer = learn_tokenizer(["Q: who is it?\nA: the white cat\n" * 9], vocabulary_size=280)
+    network = Transformer(ModelShape(layers=1, heads=2, channels=16, context=96, vocabulary=280))
+    initialise(network, compute.generator("answering"))
+    return LanguageModel(network, tokenizer, name="tiny")
