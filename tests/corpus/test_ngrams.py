@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.corpus.ngrams import ngram_hashes, words
+from selftaught.corpus.ngrams import ngram_hashes, ngram_hashes_of, words
 from tests.reference.ngrams import ngrams
 
 TEXT = st.text(alphabet="abAB12é中İΣ\u03c3ςßǅ𐐀٣_ .,\n-\u0307\ud800", max_size=120)
@@ -41,3 +42,19 @@ def test_every_sign_of_unicode_is_lowered_and_separated_as_python_does() -> None
     assert (hashes == ngram_hashes(text.lower(), 1)).all()
     assert len(hashes) == len(strings)
     assert len(set(hashes.tolist())) == len(set(strings))
+
+
+@given(st.lists(TEXT, max_size=6), st.integers(1, 4))
+def test_many_texts_at_once_are_hashed_as_one_by_one(texts: list[str], n: int) -> None:
+    hashes, ends = ngram_hashes_of(texts, n)
+    parts = [ngram_hashes(text, n) for text in texts]
+    assert hashes.tolist() == [value for part in parts for value in part.tolist()]
+    assert ends.tolist() == np.cumsum([len(part) for part in parts]).tolist()
+
+
+@given(st.lists(TEXT, max_size=6), st.integers(1, 4))
+def test_ngrams_of_a_stream_are_those_of_all_words(texts: list[str], n: int) -> None:
+    hashes, ends = ngram_hashes_of(texts, n, stream=True)
+    assert hashes.tolist() == ngram_hashes("\n".join(texts), n).tolist()
+    until = np.cumsum([len(words(text)) for text in texts])
+    assert ends.tolist() == np.maximum(0, until - n + 1).tolist()

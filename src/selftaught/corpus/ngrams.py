@@ -6,6 +6,7 @@ A word is a longest run of letters and digits (Unicode: `str.isalnum`) of the lo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 
 HASH_BITS = 64
 _UNICODE = 0x110000
+_BREAK, _MARK = b"\xff", b"\xfe"
+"""Bytes that UTF-8 does not have, between texts: n-grams end there, or go on."""
 _LOWERED_IN_CONTEXT = "\u0130\u03a3"
 """Dotted capital I, whose lower case is two signs, and capital sigma, whose lower case depends on its place in the word; every
 other sign is lowered by itself."""
@@ -43,16 +46,28 @@ def word_places(text: str) -> tuple[list[int], list[int]]:
 
 def ngram_hashes(text: str, n: int) -> np.ndarray[Any, Any]:
     """A 64-bit hash of every n words that follow one another (uint64, length max(0, words - n + 1))."""
-    if text.isascii():
-        folded = _folded(128)
-    else:
-        folded = _folded(_UNICODE)
-        if any(sign in text for sign in _LOWERED_IN_CONTEXT):
-            text = text.lower()
-    data = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+    return ngram_hashes_of((text,), n)[0]
+
+
+def ngram_hashes_of(
+    texts: Sequence[str], n: int, *, stream: bool = False
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The hashes of many texts' n-grams one after another, and for each text how many there are up to its end.
+
+    With `stream` n-grams reach from one text into the next; each counts for the text that it ends in.
+    """
+    folded = _folded(128 if all(text.isascii() for text in texts) else _UNICODE)
+    data = (_MARK if stream else _BREAK).join([_encoded(text) for text in texts])
     hashes = np.empty(len(data) // 2 + 1, dtype=np.uint64)
-    found: int = _hash_ngrams(data, folded, n, hashes)
-    return hashes[:found].copy()
+    ends = np.zeros(len(texts), dtype=np.int64)
+    found: int = _hash_ngrams(np.frombuffer(data, dtype=np.uint8), folded, n, hashes, ends)
+    return hashes[:found].copy(), ends
+
+
+def _encoded(text: str) -> bytes:
+    if not text.isascii() and any(sign in text for sign in _LOWERED_IN_CONTEXT):
+        text = text.lower()
+    return text.encode("utf-8", "surrogatepass")
 
 
 @cache
@@ -63,8 +78,8 @@ def _folded(codes: int) -> np.ndarray[Any, Any]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _hash_ngrams(data, folded, n, hashes):  # type: ignore[no-untyped-def]
-    """Write the hashes of UTF-8 text into `hashes` and return how many.
+def _hash_ngrams(data, folded, n, hashes, ends):  # type: ignore[no-untyped-def]  # noqa: C901 - one loop, one look at each byte
+    """Write the hashes of UTF-8 texts into `hashes`, how many up to the end of each text into `ends`, and return how many.
 
     Words are hashed as they are read (FNV-1a over code points, then a mixing step), n-grams as a polynomial of word hashes.
     """
@@ -74,13 +89,17 @@ def _hash_ngrams(data, folded, n, hashes):  # type: ignore[no-untyped-def]
     for _ in range(n):
         leaving *= multiplier
     ring = np.zeros(n, dtype=np.uint64)
-    rolling, word, count, slot, found, place = np.uint64(0), empty, 0, 0, 0, 0
+    rolling, word, count, slot, found, place, number = np.uint64(0), empty, 0, 0, 0, 0, 0
     while place <= len(data):
-        sign = np.uint32(0)
+        sign, separator = np.uint32(0), 0
         if place == len(data):
+            separator = 0xFE
             place += 1
         elif data[place] < 0x80:
             sign = folded[data[place]]
+            place += 1
+        elif data[place] >= 0xFE:
+            separator = data[place]
             place += 1
         else:
             code, place = _decoded(data, place)
@@ -96,6 +115,13 @@ def _hash_ngrams(data, folded, n, hashes):  # type: ignore[no-untyped-def]
             if count >= n:
                 hashes[found] = _mixed(rolling)
                 found += 1
+        if separator:
+            if number < len(ends):
+                ends[number] = found
+            number += 1
+            if separator == 0xFF:
+                rolling, count, slot = np.uint64(0), 0, 0
+                ring[:] = 0
     return found
 
 
