@@ -114,8 +114,7 @@ def test_a_text_longer_than_the_context_is_cut_and_says_so(keep: str) -> None:
     close = [
         text
         for text in rest
-        if labelling.log_probs(lm, text, list(LABELS.values()), BETWEEN, AFTER)
-        == pytest.approx(list(found[0].scores.values()), abs=1e-4)
+        if lm.log_prob(text + BETWEEN, "sports" + AFTER).total == pytest.approx(found[0].scores["s"], abs=1e-4)
     ]
     assert len(close) == 1  # what was read is a whole number of words from the right side
 
@@ -141,6 +140,52 @@ def test_braces_in_texts_and_templates_are_ordinary_characters(lm: LanguageModel
     assert list(one.scores.values()) == pytest.approx(slow, abs=1e-4)
 
 
+def test_cosines_are_those_worked_out_by_hand(lm: LanguageModel) -> None:
+    found = classify(lm, TEXTS, LABELS, settings=ClassifySettings(method="similarity", template="about {}"))
+    for one in found:
+        if one.text.strip():
+            slow = [labelling.cosine(lm, one.text.strip(), f"about {word}") for word in LABELS.values()]
+            assert list(one.scores.values()) == pytest.approx(slow, abs=1e-5)
+            assert (one.label, one.probabilities) == (list(LABELS)[slow.index(max(slow))], {})
+
+
+def test_calibrated_cosines(lm: LanguageModel) -> None:
+    settings = ClassifySettings(method="similarity", template="{}", calibrate=True, content_free=("N/A", ""))
+    (one,) = classify(lm, TEXTS[:1], LABELS, settings=settings)
+    for word, score in zip(LABELS.values(), one.scores.values(), strict=True):
+        text, *free = (labelling.cosine(lm, text, word) for text in (TEXTS[0], "N/A", ""))
+        assert score == pytest.approx(text - sum(free) / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize("keep", ["beginning", "end"])
+def test_only_as_much_is_represented_as_the_model_sees(keep: str) -> None:
+    lm = model(context=8)
+    long = STORY * 2
+    settings = ClassifySettings(method="similarity", keep=keep, template="{}")  # type: ignore[arg-type]
+    one, other = classify(lm, [long, "Anna"], ["Anna", "garden"], settings=settings)
+    ids = lm.tokenizer.encode(long)
+    part = lm.tokenizer.decode(ids[:7] if keep == "beginning" else ids[-7:])
+    assert lm.tokenizer.encode(part) == (ids[:7] if keep == "beginning" else ids[-7:])
+    assert (one.cut, other.cut) == (True, False)
+    assert one.scores["Anna"] == pytest.approx(labelling.cosine(lm, part, "Anna"), abs=1e-5)
+
+
+def test_company_changes_no_cosine(lm: LanguageModel) -> None:
+    texts = [" ".join(STORY.split()[:size]) for size in range(1, 18)] * 2
+    settings = ClassifySettings(method="similarity")
+    together = classify(lm, texts, LABELS, settings=settings)
+    for rows in (1, 5):
+        alone = Classifier(lm, LABELS, settings=settings).classify(texts[::-1], rows=rows)
+        for one, other in zip(together[::-1], alone, strict=True):
+            assert list(one.scores.values()) == pytest.approx(list(other.scores.values()), abs=1e-5)
+
+
+def test_what_similarity_cannot_be_asked() -> None:
+    for wrong in ({"template": "{text} {}"}, {"template": "none"}, {"normalise": "tokens"}):
+        with pytest.raises(UsageError):
+            ClassifySettings(method="similarity", **wrong)  # type: ignore[arg-type]
+
+
 def test_labels_as_they_are_typed() -> None:
     assert parse_labels("a, b c ,0=very bad") == {"a": "a", "b c": "b c", "0": "very bad"}
     for wrong in ("a,,b", "a,b=", "=c,a", "a,a", ""):
@@ -159,6 +204,8 @@ def test_a_model_that_gives_no_numbers() -> None:
         classify(broken, ["Anna"], LABELS)
     with pytest.raises(InputError, match="without content"):
         Classifier(broken, LABELS, settings=ClassifySettings(calibrate=True))
+    with pytest.raises(InputError, match="gives no numbers"):
+        classify(broken, ["Anna"], LABELS, settings=ClassifySettings(method="similarity"))
 
 
 def test_numbers_beside_the_most_frequent_label() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
+
 from selftaught.inference.language_model import LanguageModel
 from tests.reference.scoring import score
 
@@ -26,3 +28,17 @@ def calibrated(scores: Sequence[float], free: Sequence[Sequence[float]]) -> list
         for place, value in enumerate(row):
             means[place] += math.exp(value) / total / len(free)
     return [value - math.log(mean) for value, mean in zip(scores, means, strict=True)]
+
+
+@torch.inference_mode()
+def cosine(lm: LanguageModel, text: str, label: str) -> float:
+    """Of the means over the tokens of two texts, each alone after <|endoftext|>, which counts only where nothing follows."""
+    means = []
+    for ids in (lm.tokenizer.encode(text), lm.tokenizer.encode(label)):
+        states = lm.model(torch.tensor([[lm.tokenizer.end_of_text, *ids]]))[0].tolist()
+        counted = states[1:] or states
+        means.append([sum(column) / len(counted) for column in zip(*counted, strict=True)])
+    product, *squares = (
+        sum(a * b for a, b in zip(x, y, strict=True)) for x, y in (means, means[:1] * 2, means[1:] * 2)
+    )
+    return product / math.sqrt(squares[0] * squares[1])

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from selftaught.errors import InputError
-from selftaught.evaluation.labelling import Advance, ByProbability, Scored, Scorer
+from selftaught.evaluation.labelling import SCORERS, Advance, Scored
 from selftaught.evaluation.measuring import Measured
 from selftaught.evaluation.templates import ClassifySettings, as_labels
 from selftaught.inference.language_model import LanguageModel
@@ -68,7 +68,7 @@ class Classifier:
             self.model = model
         else:
             self.model = LanguageModel.load(model, device=self.settings.device, precision=self.settings.precision)
-        self._scorer: Scorer = ByProbability(self.model, self.labels, self.settings)
+        self._scorer = SCORERS[self.settings.method](self.model, self.labels, self.settings)
         self._free = self._content_free() if self.settings.calibrate else (0.0,) * len(self.labels)
 
     @property

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from selftaught.evaluation.templates import ClassifySettings, Label
-from selftaught.inference import fitting
+from selftaught.evaluation.templates import ClassifySettings, Label, Method
+from selftaught.inference import fitting, representations
 from selftaught.inference.language_model import LanguageModel, LogProb
 
 Advance: TypeAlias = Callable[[float], None]
@@ -56,3 +56,26 @@ class ByProbability:
     def _normalised(self, found: LogProb, continuation: str) -> float:
         lengths = {"none": 1, "tokens": len(found.by_token), "bytes": len(continuation.encode("utf-8", "replace"))}
         return found.total / lengths[self._settings.normalise]
+
+
+class BySimilarity:
+    """The cosine of the angle between a text and a label, both read alone: of the means of the network's last states."""
+
+    logarithms = False
+
+    def __init__(self, model: LanguageModel, labels: Sequence[Label], settings: ClassifySettings) -> None:
+        self._model, self._settings = model, settings
+        phrases = [settings.parts.phrase(label.words) for label in labels]
+        self._labels_MC = representations.represent(model, phrases).vectors
+
+    def score(self, texts: Sequence[str], advance: Advance) -> list[Scored]:
+        """Score texts."""
+        found = representations.represent(self._model, texts, keep=self._settings.keep, advance=advance)
+        cosines_NM = representations.cosines(found.vectors, self._labels_MC)
+        return [Scored(scores=tuple(row), cut=cut) for row, cut in zip(cosines_NM.tolist(), found.cut, strict=True)]
+
+
+SCORERS: dict[Method, Callable[[LanguageModel, Sequence[Label], ClassifySettings], Scorer]] = {
+    "probability": ByProbability,
+    "similarity": BySimilarity,
+}

@@ -9,9 +9,12 @@ from typing import Literal, TypeAlias
 from selftaught.compute import DeviceName, PrecisionName
 from selftaught.errors import UsageError
 
-Method: TypeAlias = Literal["probability"]
+Method: TypeAlias = Literal["probability", "similarity"]
 TEXT, LABEL = "{text}", "{label}"
-TEMPLATES: dict[str, str] = {"probability": "{text}\nThis text is about {label}."}
+TEMPLATES: dict[Method, str] = {
+    "probability": "{text}\nThis text is about {label}.",
+    "similarity": "This text is about {label}.",
+}
 """What a method asks if no template is given."""
 
 
@@ -28,16 +31,19 @@ class Template:
         """The template as it is written."""
         return f"{self.before}{TEXT}{self.between}{LABEL}{self.after}"
 
+    def phrase(self, label: str) -> str:
+        """A label alone, filled in."""
+        return f"{self.between}{label}{self.after}"
 
-def parse_template(given: str) -> Template:
-    """Cut a template. Raises UsageError for one that does not hold a text and after it a label."""
+
+def parse_template(given: str, *, with_text: bool) -> Template:
+    """Cut a template. Raises UsageError for one that does not hold a label and, `with_text`, before it a text."""
     whole = given if LABEL in given else given.replace("{}", LABEL)
-    before, text, rest = whole.partition(TEXT)
+    before, text, rest = whole.partition(TEXT) if with_text else ("", TEXT, whole)
     between, label, after = rest.partition(LABEL)
     if not text or not label or TEXT in rest or LABEL in before + after:
-        raise UsageError(
-            "this template cannot be filled in", expected=f"{TEXT} once and after it {LABEL} once", got=repr(given)
-        )
+        needed = f"{TEXT} once and after it {LABEL} once" if with_text else f"{LABEL} once and no {TEXT}"
+        raise UsageError("this template cannot be filled in", expected=needed, got=repr(given))
     return Template(before=before, between=between, after=after)
 
 
@@ -46,13 +52,15 @@ class ClassifySettings:
     """Every choice that a classification depends on."""
 
     method: Method = "probability"
-    """What a label's score is: the log-probability of the label after the text."""
+    """What a label's score is: the log-probability of the label after the text, or how similar the states of the network are
+    for text and label: the cosine of their means."""
     template: str = ""
-    """How text and label are put: {text} and then {label}, which may be written {}; empty: the method's own."""
+    """How text and label are put: {text} and then {label}, which may be written {}; for similarity the label alone. Empty: the
+    method's own."""
     calibrate: bool = False
-    """Subtract what a label scores on texts that say nothing (Zhao et al. 2021, contextual calibration)."""
+    """Subtract what a label scores on texts that say nothing (contextual calibration, Zhao et al. 2021)."""
     content_free: tuple[str, ...] = ("N/A", "[MASK]", "")
-    """Those texts; the mean of the probabilities that labels have after them is used."""
+    """Those texts; of what a label scores on them, the mean of probabilities or cosines is used."""
     normalise: Literal["none", "tokens", "bytes"] = "none"
     """Divide a label's log-probability by its length, so that long labels are not the worse for it."""
     keep: Literal["beginning", "end"] = "beginning"
@@ -65,18 +73,22 @@ class ClassifySettings:
     def __post_init__(self) -> None:
         """Refuse a template that has no place for what it must hold."""
         _ = self.parts
+        if self.normalise != "none" and self.method != "probability":
+            raise UsageError(f"--normalise says nothing about {self.method}", expected="it with --method probability")
         if self.calibrate and not self.content_free:
             raise UsageError("nothing to calibrate with", expected="at least one text", hint='--content-free "N/A"')
 
     @property
     def parts(self) -> Template:
         """The template, cut where text and label stand."""
-        return parse_template(self.template or TEMPLATES[self.method])
+        with_text = self.method == "probability"
+        return parse_template(self.template or TEMPLATES[self.method], with_text=with_text)
 
     @property
     def words(self) -> str:
         """The choices that scores depend on, in words."""
-        parts = [self.method, f"template {self.parts.whole!r}"]
+        whole = self.parts.whole if self.method == "probability" else self.parts.phrase(LABEL)
+        parts = [self.method, f"template {whole!r}"]
         if self.normalise != "none":
             parts.append(f"divided by {self.normalise}")
         if self.calibrate:
