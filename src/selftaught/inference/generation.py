@@ -16,6 +16,7 @@ import torch
 
 from selftaught import compute
 from selftaught.errors import UsageError
+from selftaught.inference import compiled
 from selftaught.inference.decoding import Decoder
 from selftaught.inference.ragged import RaggedCache
 from selftaught.inference.sampling import SamplingSettings, choose
@@ -99,7 +100,7 @@ def draw(  # noqa: PLR0917 - a prompt and how one text is drawn
     A prompt longer than the context keeps its last tokens. `top` alternatives are noted with each token. Raises UsageError for
     an empty prompt and for unknown ids.
     """
-    decoder = model if isinstance(model, Decoder) else Decoder(model)
+    decoder = model if isinstance(model, Decoder) else compiled.decoder(model)
     check(decoder, prompt)
     writer, cache = Writer(prompt, rules, generator, vocabulary, top), decoder.cache()
     logits_V = _read_again(decoder, cache, 0, writer)

@@ -14,7 +14,7 @@ import torch
 from selftaught import compute
 from selftaught.checkpoint import loading
 from selftaught.errors import UsageError
-from selftaught.inference import generation, likelihood
+from selftaught.inference import compiled, generation, likelihood
 from selftaught.inference.decoding import Decoder
 from selftaught.inference.recasting import WeightFormat
 from selftaught.inference.sampling import SamplingSettings
@@ -77,7 +77,7 @@ class LanguageModel:
     @cached_property
     def decoder(self) -> Decoder:
         """The network made ready for generation, when that is first asked for."""
-        return Decoder(self.model, self.weights)
+        return compiled.decoder(self.model, self.weights)
 
     @property
     def context(self) -> int:

@@ -70,12 +70,10 @@ def recast(model: Transformer, weights: WeightFormat) -> Transformer:
         return model
     kind = HalfLinear if weights == "bfloat16" else Int8Linear
     light = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
-    for block in light.blocks:
-        attention, feed = block.attention, block.feed
-        attention.query_key_value = kind(attention.query_key_value.weight, attention.query_key_value.bias)
-        attention.output = kind(attention.output.weight, attention.output.bias)
-        feed.inner = kind(feed.inner.weight, feed.inner.bias)
-        feed.outer = kind(feed.outer.weight, feed.outer.bias)
+    for name, module in list(light.blocks.named_modules()):
+        if isinstance(module, nn.Linear):
+            path, _, last = name.rpartition(".")
+            setattr(light.blocks.get_submodule(path), last, kind(module.weight, module.bias))
     return light
 
 
