@@ -22,6 +22,7 @@ VERBS = {
     "pack": "documents -> token shards",
     "train": "pre-train GPT-1 or GPT-2 of any size",
     "generate": "continue a prompt",
+    "serve": "models over HTTP as OpenAI's clients expect it, and a page to play with",
     "evaluate": "zero-shot tasks, beside the papers' numbers",
     "finetune": "GPT-1's transfer to labelled tasks, with its ablations",
     "predict": "labels and scores from a fine-tuned model, as JSON lines",

@@ -1,0 +1,1 @@
+"""Language models over HTTP: an API that the usual clients speak, and a page to play with."""

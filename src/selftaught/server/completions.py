@@ -1,0 +1,265 @@
+"""`/v1/completions` as JSON: what a request may say, and how answers are written (OpenAI's API reference, "Completions").
+
+Beyond OpenAI's fields: `top_k`, `min_p` and `repetition_penalty`, and ids beside tokens in `logprobs`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from selftaught.errors import UsageError
+from selftaught.inference.language_model import LanguageModel
+from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.scheduling import Request
+from selftaught.server.limits import Limits
+from selftaught.server.problems import ProblemError
+from selftaught.server.texts import Piece, Placed, written
+from selftaught.tokenizer.files import END_OF_TEXT
+
+MOST_ALTERNATIVES = 20
+MOST_STOPS = 16
+LONGEST_STOP = 512
+"""Characters."""
+DEFAULT_TOKENS = 16
+"""OpenAI's."""
+
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+
+
+class StreamOptions(msgspec.Struct, forbid_unknown_fields=True):
+    """`stream_options`."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Completion(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of a request; null stands for the default."""
+
+    model: str | None = None
+    prompt: str | list[str | int | list[int]] | None = None
+    max_tokens: Annotated[int, Meta(ge=0)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    n: Annotated[int, Meta(ge=1)] | None = None
+    best_of: Annotated[int, Meta(ge=1)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=MOST_ALTERNATIVES)] | None = None
+    echo: bool | None = None
+    stop: (
+        Annotated[str, Meta(max_length=LONGEST_STOP)]
+        | Annotated[list[Annotated[str, Meta(max_length=LONGEST_STOP)]], Meta(max_length=MOST_STOPS)]
+        | None
+    ) = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    suffix: str | None = None
+    logit_bias: dict[str, float] | None = None
+    user: str | None = None
+
+
+Kind = TypeVar("Kind")
+
+
+def decode(body: bytes, kind: type[Kind]) -> Kind:
+    """Read a request. Raises ProblemError 400 that says where it is not what it should be."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as problem:
+        raise ProblemError(400, str(problem), param=_field(str(problem))) from problem
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as problem:
+        raise ProblemError(400, f"the body is not JSON: {problem}") from problem
+
+
+def _field(message: str) -> str | None:
+    """The name of the field in msgspec's `... - at `$.name`` or `unknown field `name``."""
+    parts = message.split("`")
+    named = [part.removeprefix("$.") for part in parts[1::2] if part.startswith("$.")]
+    return named[-1].split("[")[0] if named else parts[-2] if "unknown field" in message else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A request that makes sense: one text for each of `requests`, in the order of the answer's choices."""
+
+    model: str
+    requests: list[Request]
+    prompts: list[str]
+    """The prompt of each text."""
+    stop: tuple[str, ...]
+    alternatives: int | None
+    """As many as `logprobs` says; None leaves log-probabilities out."""
+    echo: bool
+    stream: bool
+    usage: bool
+    """Whether a stream ends with the counts of tokens."""
+    prompt_tokens: int
+    """Tokens of all prompts, each counted once."""
+    id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+
+def understand(body: Completion, name: str, model: LanguageModel, limits: Limits) -> Asked:
+    """What a request asks of a model. Raises ProblemError 400 where it asks for what cannot be had."""
+    _refuse_unsupported(body)
+    samples, most = body.n or 1, DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
+    if most > limits.max_tokens:
+        raise ProblemError(400, f"max_tokens: expected at most {limits.max_tokens}, got {most}", param="max_tokens")
+    stop = tuple([body.stop] if isinstance(body.stop, str) else body.stop or ())
+    if "" in stop:
+        raise ProblemError(400, "stop: an empty string is in every text", param="stop")
+    prompts = _prompts(body.prompt)
+    if len(prompts) * samples > limits.texts:
+        raise ProblemError(
+            400, f"expected at most {limits.texts} texts, got {len(prompts)} prompts times n = {samples}", param="n"
+        )
+    encoded = [_encoded(prompt, model, limits) for prompt in prompts]
+    rules, first = _rules(body), secrets.randbits(31) if body.seed is None else body.seed
+    echo = bool(body.echo)
+    requests = [
+        Request(
+            prompt=ids,
+            tokens=most,
+            rules=rules,
+            seed=first + number,
+            end=model.tokenizer.end_of_text,
+            alternatives=body.logprobs or 0,
+            echo=echo and body.logprobs is not None,
+        )
+        for ids in encoded
+        for number in range(samples)
+    ]
+    texts = [model.tokenizer.decode(ids) if echo or body.logprobs is not None else "" for ids in encoded]
+    return Asked(
+        model=name,
+        requests=requests,
+        prompts=[text for text in texts for _ in range(samples)],
+        stop=stop,
+        alternatives=body.logprobs,
+        echo=echo,
+        stream=bool(body.stream),
+        usage=bool(body.stream_options and body.stream_options.include_usage),
+        prompt_tokens=sum(map(len, encoded)),
+    )
+
+
+def _refuse_unsupported(body: Completion) -> None:
+    if body.suffix:
+        raise ProblemError(400, "suffix: these models only continue a text", param="suffix")
+    if body.logit_bias:
+        raise ProblemError(400, "logit_bias is not supported", param="logit_bias")
+    if body.best_of not in (None, 1, body.n):
+        raise ProblemError(400, "best_of is not supported; expected it to equal n", param="best_of")
+
+
+def _rules(body: Completion) -> SamplingSettings:
+    asked = {
+        name: value
+        for name in ("top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")
+        if (value := getattr(body, name)) is not None
+    }
+    temperature = 1.0 if body.temperature is None else body.temperature
+    try:
+        return SamplingSettings(temperature=temperature, top_k=body.top_k or 0, **asked)
+    except UsageError as problem:
+        raise ProblemError(400, problem.line().removeprefix("--")) from problem
+
+
+def _prompts(prompt: str | list[str | int | list[int]] | None) -> list[str | list[int]]:
+    """One prompt or several, each as text or ids."""
+    if prompt is None or isinstance(prompt, str):
+        return [prompt or ""]
+    if not prompt:
+        return [[]]
+    if all(isinstance(one, int) for one in prompt):
+        return [[one for one in prompt if isinstance(one, int)]]
+    if any(isinstance(one, int) for one in prompt):
+        raise ProblemError(400, "prompt: expected ids or prompts, got both in one list", param="prompt")
+    return [one for one in prompt if not isinstance(one, int)]
+
+
+def _encoded(prompt: str | list[int], model: LanguageModel, limits: Limits) -> list[int]:
+    """Ids of a prompt; without any, or for <|endoftext|> alone, the beginning of a document."""
+    tokenizer = model.tokenizer
+    if prompt == END_OF_TEXT:
+        prompt = []
+    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
+    if len(ids) > limits.prompt_tokens:
+        raise ProblemError(
+            400,
+            f"prompt: expected at most {limits.prompt_tokens} tokens, got {len(ids)}",
+            param="prompt",
+            code="context_length_exceeded",
+        )
+    if ids and not 0 <= min(ids) <= max(ids) < tokenizer.vocabulary_size:
+        raise ProblemError(400, f"prompt: expected ids of 0 to {tokenizer.vocabulary_size - 1}", param="prompt")
+    return ids or [tokenizer.end_of_text]
+
+
+def choice(asked: Asked, number: int, model: LanguageModel, pieces: Sequence[Piece]) -> dict[str, Any]:
+    """One text of an answer, or the part of it that some pieces are."""
+    tokens = [token for piece in pieces for token in piece.tokens]
+    return {
+        "text": "".join(piece.text for piece in pieces),
+        "index": number,
+        "logprobs": None if asked.alternatives is None else _logprobs(tokens, model),
+        "finish_reason": pieces[-1].finish if pieces else None,
+    }
+
+
+def _logprobs(tokens: Sequence[Placed], model: LanguageModel) -> dict[str, Any]:
+    def text(token: int) -> str:
+        return written(model.tokenizer, token)
+
+    rows = [
+        None if one.told.log_prob is None else {token: _finite(value) for token, value in one.told.alternatives}
+        for one in tokens
+    ]
+    return {
+        "tokens": [text(one.told.token) for one in tokens],
+        "token_logprobs": [None if one.told.log_prob is None else _finite(one.told.log_prob) for one in tokens],
+        "top_logprobs": [None if row is None else {text(token): value for token, value in row.items()} for row in rows],
+        "text_offset": [one.offset for one in tokens],
+        "ids": [one.told.token for one in tokens],
+        "top_ids": [None if row is None else list(row) for row in rows],
+    }
+
+
+def _finite(value: float) -> float:
+    """JSON knows no infinity."""
+    return max(value, -9999.0)
+
+
+def document(asked: Asked, choices: Sequence[dict[str, Any]], usage: dict[str, int] | None) -> bytes:
+    """An answer, or one event of a stream."""
+    answer: dict[str, Any] = {
+        "id": asked.id,
+        "object": "text_completion",
+        "created": asked.created,
+        "model": asked.model,
+        "choices": choices,
+    }
+    if usage is not None:
+        answer["usage"] = usage
+    return msgspec.json.encode(answer)
+
+
+def usage(asked: Asked, drawn: int) -> dict[str, int]:
+    """Counts of tokens."""
+    return {
+        "prompt_tokens": asked.prompt_tokens,
+        "completion_tokens": drawn,
+        "total_tokens": asked.prompt_tokens + drawn,
+    }

@@ -1,0 +1,115 @@
+"""From a folder to a server that answers: find models, load them, listen, end when told to."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from selftaught import compute, console
+from selftaught.checkpoint import huggingface, loading, native
+from selftaught.errors import InputError, MissingExtraError, OutputError, UsageError
+from selftaught.inference.language_model import LanguageModel
+from selftaught.server.limits import Limits
+
+_DEPTH = 2
+"""Folders below the one given in which models are looked for: models/SIZE of a demo."""
+
+
+def require_extra() -> None:
+    """Raise MissingExtraError where the server's libraries are not installed."""
+    missing = [name for name in ("starlette", "uvicorn", "prometheus_client") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(f"the web server ({', '.join(missing)})", "serve")
+
+
+def find(folder: Path) -> list[Path]:
+    """The model that a folder is, or all models up to two folders below it. Raises InputError if there are none."""
+    if _is_model(folder):
+        return [folder]
+    found = [
+        path
+        for depth in range(1, _DEPTH + 1)
+        for path in sorted(folder.glob("/".join("*" * depth)))
+        if path.is_dir() and not re.fullmatch(r"step-\d+", path.name) and _is_model(path)
+    ]
+    if not found:
+        raise InputError(
+            f"no model in {folder}",
+            expected="a model, a training run, or a folder of them such as the one that `selftaught demo` makes",
+            got="no such folder" if not folder.is_dir() else "none of these",
+        )
+    return found
+
+
+def _is_model(folder: Path) -> bool:
+    return native.is_model(folder) or huggingface.is_model(folder) or bool(loading.checkpoints(folder))
+
+
+def load(folder: Path, device: compute.DeviceName) -> dict[str, LanguageModel]:
+    """All models of a folder by name, the smallest first."""
+    found = [(path, LanguageModel.load(path, device=device)) for path in find(folder)]
+    names = [model.name for _, model in found]
+    named = {
+        model.name if names.count(model.name) == 1 else path.relative_to(folder).as_posix(): model
+        for path, model in found
+    }
+    return dict(sorted(named.items(), key=lambda item: item[1].parameters))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections; port 0 takes any that is free. Raises OutputError if nobody may listen there."""
+    if not 0 <= port < 1 << 16:
+        raise UsageError("--port is no port", expected="0 to 65535", got=str(port))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as problem:
+        raise OutputError(
+            f"cannot listen on {host} port {port}",
+            got=str(problem),
+            hint="Type another: --port 0 takes any that is free.",
+        ) from problem
+
+
+def address(listening: socket.socket) -> str:
+    """Where a browser finds the server."""
+    host, port = listening.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"
+
+
+def serve(
+    models: Mapping[str, LanguageModel], listening: socket.socket, *, host: str, limits: Limits, key: str | None
+) -> None:
+    """Answer until SIGINT or SIGTERM, which then do what they do otherwise; texts in the making have some seconds to end."""
+    import uvicorn
+
+    from selftaught.server.api import application
+
+    _tell_problems()
+    config = uvicorn.Config(
+        application(models, limits=limits, host=host, key=key),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        ws="none",
+        timeout_graceful_shutdown=max(1, round(limits.grace_seconds)),
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+class _Telling(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        console.warn(self.format(record))
+
+
+def _tell_problems() -> None:
+    """What the libraries have to say is a warning on the console."""
+    for name in ("selftaught.server", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [_Telling(logging.WARNING)], False

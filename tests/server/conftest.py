@@ -1,0 +1,85 @@
+"""A server that really listens, on a loopback port, with two tiny models."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("uvicorn", reason="the extra `serve` is not installed: pip install 'selftaught[serve]'")
+
+import httpx2
+import uvicorn
+
+from selftaught.inference.language_model import LanguageModel
+from selftaught.server import running
+from selftaught.server.api import application
+from selftaught.server.limits import Limits
+from selftaught.tokenizer import files
+from selftaught.tokenizer.tokenizer import Tokenizer
+from tests.reference.networks import network
+
+TOKENIZER = Tokenizer(files.from_merges([(b"t", b"h"), (b"th", b"e"), (b" ", b"the"), (b"o", b"o"), (b"f", b"oo")]))
+
+
+def models():
+    size = TOKENIZER.vocabulary_size
+    shapes = {"1x8": {"layers": 1, "channels": 8, "heads": 1}, "2x16": {}}
+    return {
+        name: LanguageModel(network(vocabulary=size, **shape), TOKENIZER, name=name) for name, shape in shapes.items()
+    }
+
+
+class Running:
+    """A server in a thread, and how to ask it."""
+
+    def __init__(self, server, service, url):
+        self.server, self.service, self.url = server, service, url
+        self.client = httpx2.Client(base_url=url, timeout=30, trust_env=False)
+
+    def ask(self, **body):
+        answer = self.client.post("/v1/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def settles(self, seconds=10.0):
+        """Whether all slots become free."""
+        end = time.monotonic() + seconds
+        while not self.service.engine.idle and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.service.engine.idle
+
+
+@contextlib.contextmanager
+def serving(limits=None, key=None, loaded=None):
+    app = application(loaded or models(), limits=limits or Limits(slots=3), key=key)
+    listening = running.listen("127.0.0.1", 0)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="on", ws="none", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        with contextlib.closing(Running(server, app.state.service, running.address(listening))) as started:
+            yield started
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listening.close()
+        assert not thread.is_alive()
+
+
+Running.close = lambda self: self.client.close()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving() as started:
+        yield started
+        assert started.settles()

@@ -1,0 +1,182 @@
+"""What happens at the edges: too many, too large, too slow, gone, not allowed, at the end."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+
+import pytest
+
+from selftaught.errors import UsageError
+from selftaught.inference.scheduling import Batch
+from selftaught.server.limits import Limits
+from tests.server.conftest import serving
+
+LONG = {"prompt": "the", "max_tokens": 2048, "temperature": 2, "seed": 4}
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Steps that take their time, so that there is some to hang up or to wait in."""
+    step = Batch.step
+
+    def slowly(batch):
+        time.sleep(0.005)
+        return step(batch)
+
+    monkeypatch.setattr(Batch, "step", slowly)
+
+
+def connection(server, body, path="/v1/completions"):
+    """A request on a bare socket, which can be left at any time."""
+    host, port = server.url.removeprefix("http://").split(":")
+    opened = socket.create_connection((host, int(port)), timeout=10)
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: {host}:{port}\r\ncontent-length: {len(data)}\r\n\r\n"
+    opened.sendall(head.encode() + data)
+    return opened
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize("stream", [True, False])
+def test_whoever_hangs_up_frees_the_slot(stream):
+    with serving(Limits(slots=1)) as server:
+        for _ in range(3):
+            opened = connection(server, {**LONG, "stream": stream})
+            while not server.service.engine.busy:
+                time.sleep(0.01)
+            if stream:
+                assert opened.recv(10)
+            opened.close()
+        started = time.monotonic()
+        assert server.ask(prompt="the", max_tokens=2)["choices"]
+        assert time.monotonic() - started < 2048 * 0.005  # the time that one abandoned text would take
+        assert server.settles()
+
+
+@pytest.mark.usefixtures("slow")
+def test_whoever_leaves_while_waiting_never_has_a_slot():
+    with serving(Limits(slots=1, waiting=5)) as server:
+        first = connection(server, LONG)
+        while not server.service.engine.busy:
+            time.sleep(0.01)
+        others = [connection(server, LONG) for _ in range(5)]
+        while server.service.engine.waiting < 5:
+            time.sleep(0.01)
+        for opened in others:
+            opened.close()
+        while server.service.engine.waiting:
+            time.sleep(0.01)
+        assert server.service.engine.busy == 1
+        first.close()
+        assert server.settles()
+
+
+@pytest.mark.usefixtures("slow")
+def test_too_many_are_told_to_come_back():
+    with serving(Limits(slots=2, waiting=1)) as server:
+        opened = [connection(server, LONG) for _ in range(3)]
+        while server.service.engine.busy + server.service.engine.waiting < 3:
+            time.sleep(0.01)
+        answer = server.client.post("/v1/completions", json=LONG)
+        assert answer.status_code == 429
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+        assert answer.json()["error"]["type"] == "rate_limit_error"
+        # The other model has slots of its own.
+        assert server.ask(model="1x8", prompt="the", max_tokens=2)["choices"]
+        for one in opened:
+            one.close()
+        assert server.settles()
+        assert server.ask(prompt="the", max_tokens=2)["choices"]
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_text_ends_when_its_time_is_up():
+    with serving(Limits(slots=1, seconds=0.3)) as server:
+        refused, told = [], b""
+        waiting = threading.Thread(target=lambda: refused.append(server.client.post("/v1/completions", json=LONG)))
+        with connection(server, LONG) as opened:
+            waiting.start()
+            while b'"completion_tokens"' not in told:
+                told += opened.recv(1 << 16)
+        waiting.join()
+        assert b'"finish_reason":"length"' in told
+        tokens = int(re.search(rb'"completion_tokens":(\d+)', told)[1])
+        assert 0 < tokens < 2048
+        assert refused[0].status_code in (200, 429)  # whether it got a slot is a matter of milliseconds
+        assert server.settles()
+
+
+def test_large_and_late_bodies_are_refused():
+    with serving(Limits(slots=1, body_bytes=1000, body_seconds=0.3)) as server:
+        for size in (1001, 12_000, 50_000):
+            answer = server.client.post("/v1/completions", content=b"x" * size)
+            assert answer.status_code == 413
+            assert "1000" in answer.json()["error"]["message"]
+        chunked = server.client.post("/v1/completions", content=(b"x" * 100 for _ in range(50)))
+        assert chunked.status_code == 413
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as late:
+            late.sendall(f"POST /v1/completions HTTP/1.1\r\nhost: {host}\r\ncontent-length: 10\r\n\r\n{{".encode())
+            assert late.recv(100).startswith(b"HTTP/1.1 408")
+        assert server.ask(prompt="the", max_tokens=1)["choices"]
+
+
+def test_a_key_opens_what_is_behind_it():
+    with serving(key="sesame") as server:
+        get = server.client.get
+        assert get("/healthz").status_code == get("/").status_code == 200
+        for headers in (
+            {},
+            {"authorization": "Bearer wrong"},
+            {"authorization": "sesame"},
+            {"authorization": "Bearer é"},
+        ):
+            sent = {name: value.encode("latin-1") for name, value in headers.items()}
+            for path in ("/v1/models", "/metrics"):
+                answer = get(path, headers=sent)
+                assert answer.status_code == 401
+                assert answer.headers["www-authenticate"] == "Bearer"
+        assert get("/v1/models", headers={"authorization": "Bearer sesame"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "localhost:80"}, 200),
+        ({"host": "evil.example"}, 403),
+        ({"host": ""}, 403),
+        ({"host": "["}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "localhost:99", "origin": "http://localhost:99"}, 200),
+        ({"host": "localhost:99", "origin": "http://localhost:98"}, 403),
+    ],
+)
+def test_pages_of_others_are_not_answered(server, headers, status):
+    assert server.client.get("/healthz", headers=headers).status_code == status
+
+
+def test_a_failed_step_costs_its_texts_only(server, monkeypatch):
+    def fail(_):
+        raise RuntimeError("out of memory, say")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Batch, "step", fail)
+        assert server.client.post("/v1/completions", json=LONG).status_code == 500
+    with monkeypatch.context() as patched:
+        patched.setattr(Batch, "join", lambda *_: fail(None))
+        assert server.client.post("/v1/completions", json=LONG).status_code == 500
+    assert server.settles()
+    assert server.ask(prompt="the", max_tokens=3)["choices"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"slots": 0}, {"waiting": -1}, {"seconds": 0}, {"body_bytes": -1}, {"max_tokens": 0}]
+)
+def test_limits_that_let_nothing_through_are_refused(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong)).replace("_", "-")):
+        Limits(**wrong)
