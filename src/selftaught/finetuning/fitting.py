@@ -70,6 +70,8 @@ class Progress:
     dev_by_epoch: tuple[float, ...] = ()
     precision: Literal["float32", "bfloat16"] = "float32"
     """The format that the run began with."""
+    losses: tuple[tuple[float, float], ...] = ()
+    """Of the task and the language model, of the steps since the last row of the log."""
 
     @property
     def best_epoch(self) -> int:
@@ -88,7 +90,6 @@ class LogRow:
     rate: float
     gradient_norm: float
     seconds: float
-    dev: float | None = None
 
 
 class Fitting:
@@ -118,7 +119,7 @@ class Fitting:
         if begun:
             self.optimizer.restore(native.read_tensors(out / LAST / OPTIMIZER_FILE))
         self._order: tuple[int, list[list[int]]] = (-1, [])
-        self._since: list[tuple[float, float]] = []
+        self._recent = 0.0
         self._keep_log()
 
     def _fresh(self, pretrained: Transformer, lstm: Lstm | None) -> tuple[Classifier, Progress]:
@@ -149,7 +150,7 @@ class Fitting:
             while self.progress.step < self.steps:
                 self.stop.check()
                 self._step()
-                bar.advance(1, f"loss {self._since[-1][0]:.3f}" if self._since else "")
+                bar.advance(1, f"loss {self._recent:.3f}")
                 if self.progress.step % self.per_epoch == 0:
                     self._end_epoch()
                 if time.monotonic() - saved > self.plan.checkpoint_seconds:
@@ -183,10 +184,13 @@ class Fitting:
             )
         speed = rate(plan, step, self.steps)
         self.optimizer.step(speed)
+        self._recent = task
         self.progress = replace(
-            self.progress, step=step + 1, seconds=self.progress.seconds + time.monotonic() - started
+            self.progress,
+            step=step + 1,
+            seconds=self.progress.seconds + time.monotonic() - started,
+            losses=(*self.progress.losses, (task, language)),
         )
-        self._since.append((task, language))
         if self.progress.step % plan.log_every == 0:
             self._log(speed, norm)
 
@@ -211,21 +215,20 @@ class Fitting:
             device=self.machine.device,
         )
 
-    def _log(self, speed: float, norm: float, dev: float | None = None) -> None:
+    def _log(self, speed: float, norm: float) -> None:
         """Write a row about the steps since the last one."""
-        count = max(1, len(self._since))
+        losses = self.progress.losses
         row = LogRow(
             step=self.progress.step,
             epoch=self.progress.step / self.per_epoch,
-            task_loss=sum(task for task, _ in self._since) / count,
-            language_loss=sum(language for _, language in self._since) / count,
+            task_loss=sum(task for task, _ in losses) / len(losses),
+            language_loss=sum(language for _, language in losses) / len(losses),
             rate=speed,
             gradient_norm=norm,
             seconds=self.progress.seconds,
-            dev=dev,
         )
         storage.append_line(self.out / storage.LOG_FILE, msgspec.json.encode(row))
-        self._since.clear()
+        self.progress = replace(self.progress, losses=())
 
     def _keep_log(self) -> None:
         """Drop rows of steps that are done again."""

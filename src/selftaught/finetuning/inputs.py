@@ -60,7 +60,7 @@ class Encoder:
         self.tokenizer, self.kind, self.specials, self.context = tokenizer, kind, specials, context
 
     def encode(self, example: Labelled) -> Encoded:
-        """The rows of an example."""
+        """The rows of an example; blanks around its parts do not count."""
         rows, dropped = [], 0
         for parts, delimited in self._arrangements(example):
             kept = truncated(parts, self.context - 2 - delimited)
@@ -70,16 +70,16 @@ class Encoder:
 
     def _arrangements(self, example: Labelled) -> Iterator[tuple[list[list[int]], bool]]:
         """Parts of each row, and whether the last of them stands behind a delimiter."""
-        first = self.tokenizer.encode(example.first)
+        first = self.tokenizer.encode(example.first.strip())
         if self.kind == "classification":
             yield [first], False
             return
         if self.kind == "choice":
-            question = [self.tokenizer.encode(f" {example.second}")] if example.second else []
+            question = [self.tokenizer.encode(f" {example.second.strip()}")] if example.second else []
             for option in example.options:
-                yield [first, *question, self.tokenizer.encode(option)], True
+                yield [first, *question, self.tokenizer.encode(option.strip())], True
             return
-        second = self.tokenizer.encode(example.second)
+        second = self.tokenizer.encode(example.second.strip())
         yield [first, second], True
         if self.kind == "similarity":
             yield [second, first], True
