@@ -12,7 +12,8 @@ def bits(key: int, blocks: int) -> set[tuple[int, int]]:
         value = (key ^ (half * 0xD6E8FEB86659FD93 & ALL)) * 0xBF58476D1CE4E5B9 & ALL
         value = (value ^ (value >> 29)) * 0x94D049BB133111EB & ALL
         value ^= value >> 32
-        block = value * blocks >> 64
+        parts = 64 if blocks >= 8192 else 1
+        block = (key * parts >> 64) * (blocks // parts) + (value * (blocks // parts) >> 64)
         for _ in range(2):
             value = value * 0x9E3779B97F4A7C15 & ALL
             value ^= value >> 32

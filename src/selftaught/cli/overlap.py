@@ -9,16 +9,19 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
-from selftaught.overlap.plan import OverlapSettings
+from selftaught.overlap.plan import IndexSettings, MergeSettings, OverlapSettings
 from selftaught.report.records import COPIED_FILE, OVERLAP_FILE, CopiedSpan, Overlap
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverlapVerb(settings.Verb):
-    """Measure which share of the 8-grams of held-out text, samples and other text stands in a corpus (GPT-2 paper, section 4)."""
+    """Measure which share of the 8-grams of held-out text, samples and other text stands in a corpus (GPT-2 paper, section 4).
+
+    `selftaught overlap index TEXT --out DIR` makes the filter alone, `selftaught overlap merge DIR DIR --out DIR` unites filters.
+    """
 
     corpus: Positional[Path]
-    """A corpus folder."""
+    """A corpus folder, or an index that `selftaught overlap index` or `merge` made."""
     tests: Positional[tuple[Path, ...]] = ()
     """Folders of samples (selftaught generate --out), or files and folders of text."""
     out: Path
@@ -26,8 +29,95 @@ class OverlapVerb(settings.Verb):
     settings: OverlapSettings = field(default_factory=OverlapSettings)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Index(settings.Verb):
+    """Put a text's n-grams into a filter: a corpus' training side, or files and folders of text."""
+
+    text: Positional[Path]
+    """A corpus folder, or a file or folder of text."""
+    out: Path
+    """Folder for the filter."""
+    settings: IndexSettings = field(default_factory=IndexSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge(settings.Verb):
+    """Unite filters that were made with one --capacity of the same kind of n-grams, here or on other machines."""
+
+    parts: Positional[tuple[Path, ...]]
+    """Folders of filters."""
+    out: Path
+    """Folder for the filter of them all."""
+    settings: MergeSettings = field(default_factory=MergeSettings)
+
+
 def run(argv: Sequence[str]) -> None:
-    """Measure what `argv` asks for."""
+    """Measure, index or merge as `argv` says."""
+    if argv[:1] == ["index"]:
+        _index(argv[1:])
+    elif argv[:1] == ["merge"]:
+        _merge(argv[1:])
+    else:
+        _measure(argv)
+
+
+def _index(argv: Sequence[str]) -> None:
+    resolved = settings.resolve(Index, argv, prog="selftaught overlap index")
+    command = resolved.command
+    inputs = {"text": command.text}
+    with storage.run(
+        command.out, verb="overlap index", plan=command.settings, sources=resolved.sources, inputs=inputs
+    ) as opened:
+        if opened.finished:
+            console.line(f"{command.out} is finished")
+        else:
+            from selftaught.overlap import indexing
+
+            indexing.filter_of(command.text, command.out, command.settings)
+            _declare(opened)
+    _show_filter(command.out, json=command.json)
+
+
+def _merge(argv: Sequence[str]) -> None:
+    resolved = settings.resolve(Merge, argv, prog="selftaught overlap merge")
+    command = resolved.command
+    inputs = {f"part {number}": path for number, path in enumerate(command.parts)}
+    with storage.run(
+        command.out, verb="overlap merge", plan=command.settings, sources=resolved.sources, inputs=inputs
+    ) as opened:
+        if opened.finished:
+            console.line(f"{command.out} is finished")
+        else:
+            from selftaught.overlap import indexing
+
+            indexing.merge(command.parts, command.out)
+            _declare(opened)
+    _show_filter(command.out, json=command.json)
+
+
+def _declare(opened: storage.Run) -> None:
+    from selftaught.overlap.bloom import BITS_FILE, PARAMETERS_FILE
+
+    opened.declare(BITS_FILE)
+    opened.declare(PARAMETERS_FILE)
+
+
+def _show_filter(folder: Path, *, json: bool) -> None:
+    from selftaught.overlap.bloom import PARAMETERS_FILE, Bloom, Parameters
+
+    known = storage.read_json(folder / PARAMETERS_FILE, Parameters)
+    if json:
+        console.result(settings.as_document(known))
+        return
+    made = Bloom.load(folder, verify=False)
+    console.line(
+        f"{known.content.kind} of {len(known.content.texts)} text{'s' * (len(known.content.texts) != 1)}: "
+        f"{known.keys:,}, about {made.distinct():,.0f} distinct, room for {known.capacity:,}; "
+        f"{made.blocks.nbytes / 1e6:,.1f} MB, false positives {made.measured_rate():.1e}"
+    )
+
+
+def _measure(argv: Sequence[str]) -> None:
     resolved = settings.resolve(OverlapVerb, argv, prog="selftaught overlap")
     command = resolved.command
     inputs = {"corpus": command.corpus} | {f"test {number}": path for number, path in enumerate(command.tests)}

@@ -2,30 +2,66 @@
 
 A key sets 10 bits in each of two blocks of 512 bits. Blocks fill unevenly, so the rate is not that of a plain Bloom filter:
 `rate_at` gives it by formula (the number of keys of a block is a Poisson variable), `measured_rate` from the bits that are
-really set. 46 bits a key give 6e-9; the plain filter needs 38 bits and 27 cache misses for 1e-8.
+really set. 45 bits a key give 8e-9; the plain filter needs 38 bits and 27 cache misses for 1e-8.
+
+Its capacity is in distinct keys: a key that comes again sets no new bit. How many distinct ones there are is reckoned from
+the bits that are set, so that filters of parts can be united and still know how full they are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from selftaught import storage
 from selftaught.errors import DamagedFileError, MismatchError, UsageError
-from selftaught.overlap.probing import BITS_SET, BLOCK_BITS, insert, look_up
+from selftaught.overlap.chunks import Workers
+from selftaught.overlap.probing import BITS_SET, BLOCK_BITS, PARTED_BLOCKS, PARTS, by_part, insert, look_up
 
-BITS_PER_KEY = 46
+Array = np.ndarray[Any, Any]
+BITS_PER_KEY = 45
 LARGEST_RATE = 1e-8
 """GPT-2 paper, section 4: 1 in 10^8."""
-SCHEME = f"2 blocks of {BLOCK_BITS} bits, {BITS_SET} bits in each, {BITS_PER_KEY} bits a key"
+SCHEME = (
+    f"2 blocks of {BLOCK_BITS} bits, {BITS_SET} bits in each, {BITS_PER_KEY} bits a key; "
+    f"from {PARTED_BLOCKS} blocks on {PARTS} parts"
+)
+SLACK = 1.01
+"""How far above its capacity a filter may be reckoned to be; the rate is then 9.4e-9."""
 BITS_FILE, PARAMETERS_FILE = "filter.npy", "filter.json"
 _WORDS = BLOCK_BITS // 64
 _LINE_BYTES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What was inserted into a filter."""
+
+    words: int
+    """Words of an n-gram."""
+    across: Literal["documents", "stream"]
+    """Whether n-grams end with a document or reach into the next."""
+    texts: tuple[str, ...]
+    """SHA-256 of each text, in ascending order."""
+
+    def united(self, other: Content) -> Content:
+        """The content of two filters together. Raises MismatchError if they hold other n-grams."""
+        if (self.words, self.across) != (other.words, other.across):
+            raise MismatchError("only filters of the same n-grams can be united", expected=self.kind, got=other.kind)
+        return replace(self, texts=tuple(sorted({*self.texts, *other.texts})))
+
+    @property
+    def kind(self) -> str:
+        """Which n-grams, in words."""
+        return (
+            f"{self.words}-grams within documents" if self.across == "documents" else f"{self.words}-grams of a stream"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +72,7 @@ class Parameters:
     capacity: int
     keys: int
     """Insertions so far, repeated keys included."""
-    content: str
-    """What was inserted, in words: which n-grams, and the hash of their text."""
+    content: Content
     sha256: str
 
 
@@ -49,19 +84,60 @@ class Bloom:
             raise UsageError("a filter needs room for at least one key", got=str(capacity))
         self.capacity, self.keys = capacity, 0
         self.blocks = _zeros(_block_count(capacity))
+        self._room = capacity
+        """Insertions until it has to be reckoned again how full the filter is."""
 
-    def add(self, hashes: np.ndarray[Any, Any]) -> None:
-        """Insert hashes (uint64). Raises MismatchError past the capacity, where the rate would no longer hold."""
-        if self.keys + len(hashes) > self.capacity:
+    def add(self, hashes: Array) -> None:
+        """Insert hashes (uint64). Raises MismatchError where distinct ones pass the capacity: the rate would not hold."""
+        hashes = self._admitted(hashes)
+        insert(self.blocks, hashes)
+
+    def add_shared(self, parts: Sequence[Array], workers: Workers) -> None:
+        """Insert hashes on several threads, each in parts of its own: the same filter as one thread makes."""
+        if workers.jobs == 1 or len(self.blocks) < PARTED_BLOCKS:
+            for part in parts:
+                self.add(part)
+            return
+        shared = list(workers.map(by_part, [self._admitted(part) for part in parts]))
+
+        def fill(number: int) -> None:
+            for keys, ends in shared:
+                insert(self.blocks, keys[ends[number - 1] if number else 0 : ends[number]])
+
+        for _ in workers.map(fill, range(PARTS)):
+            pass
+
+    def _admitted(self, hashes: Array) -> Array:
+        """Count hashes that are to be inserted; of those that might not fit only what is new."""
+        self.keys += len(hashes)
+        if len(hashes) > self._room:
+            self._room = self._reckoned_room()
+        if len(hashes) > self._room:
+            hashes = np.unique(hashes)
+            hashes = hashes[~self.contains(hashes)]
+        if len(hashes) > self._room:
             raise MismatchError(
                 "the Bloom filter is full",
-                expected=f"at most {self.capacity:,} keys",
-                got=f"{self.keys + len(hashes):,}",
+                expected=f"at most {self.capacity:,} distinct keys",
+                got=f"about {self.distinct() + len(hashes):,.0f}",
+                hint="Give it more room: --capacity.",
             )
-        insert(self.blocks, hashes)
-        self.keys += len(hashes)
+        self._room -= len(hashes)
+        return hashes
 
-    def contains(self, hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _reckoned_room(self) -> int:
+        return max(0, int(self.capacity * SLACK - self.distinct())) if self.keys else self.capacity
+
+    def distinct(self) -> float:
+        """About how many distinct keys there are, from the share of bits that are not set."""
+        total = len(self.blocks) * BLOCK_BITS
+        unset = 1 - int(np.bitwise_count(self.blocks).sum()) / total
+        if unset <= 0:
+            return math.inf
+        # A block gets a Poisson number of halves with mean 2n / blocks; each leaves a bit unset with probability (1 - 1/512)^10.
+        return -math.log(unset) * len(self.blocks) / 2 / (1 - (1 - 1 / BLOCK_BITS) ** BITS_SET)
+
+    def contains(self, hashes: Array) -> Array:
         """Whether each hash is (almost surely) a member."""
         return np.asarray(look_up(self.blocks, hashes))
 
@@ -71,22 +147,25 @@ class Bloom:
             raise MismatchError(
                 "only filters of one capacity can be united", expected=f"{self.capacity:,}", got=f"{other.capacity:,}"
             )
-        if self.keys + other.keys > self.capacity:
-            raise MismatchError(
-                "the united filter would be too full",
-                expected=f"at most {self.capacity:,} keys",
-                got=f"{self.keys + other.keys:,}",
-            )
         self.blocks |= other.blocks
         self.keys += other.keys
+        self._room = 0
+        if self.distinct() > self.capacity * SLACK:
+            raise MismatchError(
+                "the united filter is too full",
+                expected=f"at most {self.capacity:,} distinct keys",
+                got=f"about {self.distinct():,.0f}",
+                hint="Index the parts with a larger --capacity.",
+            )
 
     def measured_rate(self) -> float:
-        """The false-positive rate, from the bits that are set: a stranger needs 10 set bits in two blocks drawn at random."""
+        """The false-positive rate, from the bits that are set: a stranger needs 10 set bits in two blocks of one part."""
         filled = np.bitwise_count(self.blocks).sum(axis=1) / BLOCK_BITS
-        return float(np.mean(filled**BITS_SET) ** 2)
+        parts = PARTS if len(self.blocks) >= PARTED_BLOCKS else 1
+        return float(np.mean((filled**BITS_SET).reshape(parts, -1).mean(axis=1) ** 2))
 
-    def save(self, folder: Path, *, content: str = "") -> None:
-        """Write filter.npy and, last, filter.json; `content` says what was inserted."""
+    def save(self, folder: Path, content: Content) -> None:
+        """Write filter.npy and, last, filter.json with what was inserted."""
         with storage.writing(folder / BITS_FILE) as stream:
             np.save(stream, self.blocks, allow_pickle=False)
         known = Parameters(
@@ -105,7 +184,7 @@ class Bloom:
         if known.scheme != SCHEME:
             raise MismatchError(f"{folder} holds a filter of another kind", expected=SCHEME, got=known.scheme)
         found = object.__new__(cls)
-        found.capacity, found.keys = known.capacity, known.keys
+        found.capacity, found.keys, found._room = known.capacity, known.keys, 0
         found.blocks = _mapped(folder / BITS_FILE, _block_count(known.capacity))
         if verify and _digest(found.blocks) != known.sha256:
             raise DamagedFileError(f"{folder / BITS_FILE} is damaged", expected=f"SHA-256 {known.sha256}")
@@ -123,17 +202,19 @@ def rate_at(keys: int, blocks: int) -> float:
 
 
 def _block_count(capacity: int) -> int:
-    return max(2, math.ceil(capacity * BITS_PER_KEY / BLOCK_BITS))
+    """A multiple of the number of parts, where there are parts."""
+    count = max(2, math.ceil(capacity * BITS_PER_KEY / BLOCK_BITS))
+    return count if count < PARTED_BLOCKS else PARTS * math.ceil(count / PARTS)
 
 
-def _zeros(count: int) -> np.ndarray[Any, Any]:
+def _zeros(count: int) -> Array:
     """Empty blocks, each in one cache line: numpy aligns to 16 bytes only, and a block across two lines costs two misses."""
     room = np.zeros(count * _WORDS + _LINE_BYTES // 8, dtype=np.uint64)
     first = -(room.ctypes.data // 8) % (_LINE_BYTES // 8)
     return room[first : first + count * _WORDS].reshape(count, _WORDS)
 
 
-def _mapped(path: Path, count: int) -> np.ndarray[Any, Any]:
+def _mapped(path: Path, count: int) -> Array:
     try:
         blocks = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as problem:
@@ -143,5 +224,5 @@ def _mapped(path: Path, count: int) -> np.ndarray[Any, Any]:
     return blocks.view(np.ndarray)
 
 
-def _digest(blocks: np.ndarray[Any, Any]) -> str:
+def _digest(blocks: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(blocks).view(np.uint8).reshape(-1).data).hexdigest()

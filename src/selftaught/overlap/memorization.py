@@ -14,10 +14,11 @@ from selftaught.errors import InputError
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.sampling import SamplingSettings
 from selftaught.overlap import bootstrap, contexts, diversity, gap, occurrences
+from selftaught.overlap.chunks import workers
 from selftaught.overlap.contexts import Context
 from selftaught.overlap.drawing import Answers
-from selftaught.overlap.indexing import training_filter
-from selftaught.overlap.measuring import Asked, overlaps
+from selftaught.overlap.indexing import filter_of
+from selftaught.overlap.lookup import look_up
 from selftaught.overlap.plan import MemorizeSettings, OverlapSettings
 from selftaught.overlap.spans import longest_copies
 from selftaught.report.records import (
@@ -117,17 +118,15 @@ def _draw(answers: Answers, chosen: Sequence[Context], rules: MemorizeSettings) 
 
 def _shares(named: Sequence[tuple[str, list[str]]], corpus: Path, out: Path, n: int) -> list[Overlap]:
     """Figure 5. A text of fewer words than an n-gram counts as one without overlap, so that pairs stay pairs."""
-    known = training_filter(corpus, out, n)
-    asked = [Asked.of(name, texts, n) for name, texts in named]
-    rows = overlaps(
-        asked, "train", known, lambda: (row.text for row in documents.read(corpus, "train")), OverlapSettings(words=n)
-    )
-    return [replace(row, by_document=_padded(row.by_document, one)) for row, one in zip(rows, asked, strict=True)]
-
-
-def _padded(shares: Sequence[float], asked: Asked) -> list[float]:
-    known = iter(shares)
-    return [next(known) if len(part) else 0.0 for part in asked.hashes]
+    rules = OverlapSettings(words=n)
+    known = filter_of(corpus, out, rules)
+    rows = []
+    with workers(rules.jobs) as threads:
+        for name, texts in named:
+            (found,), _ = look_up(texts, [known.contains], rules, threads)
+            shares = [hits / max(1, total) for hits, total in zip(found.hits, found.totals, strict=True)]
+            rows.append(replace(found.row(name, "train", known.measured_rate()), by_document=shares))
+    return rows
 
 
 def _difference(shares: Sequence[Overlap], seed: int) -> Difference:

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from selftaught.compute import DeviceName, PrecisionName
 from selftaught.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class OverlapSettings:
-    """What counts as overlap."""
+class IndexSettings:
+    """What is kept of a text in a filter."""
 
     words: int = 8
     """Words of an n-gram (GPT-2 paper, section 4: 8)."""
+    across: Literal["documents", "stream"] = "documents"
+    """Whether n-grams end with their document or reach from one into the next, as if the text were one stream."""
+    capacity: int = 0
+    """Distinct n-grams that the filter has room for; 0: as many as there are. Filters that are to be merged need the same."""
+    jobs: int = field(default=1, metadata={"changeable": True})
+    """Threads that index and look up; the result is the same for any number."""
+
+    def __post_init__(self) -> None:
+        """Refuse n-grams of no words and work by nobody."""
+        for name, least in (("words", 1), ("capacity", 0), ("jobs", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"--{name} is too small", expected=f"at least {least}", got=str(getattr(self, name)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlapSettings(IndexSettings):
+    """What counts as overlap."""
+
+    count: Literal["repeated", "distinct"] = "repeated"
+    """Count an n-gram as often as it occurs, or once (in each document, and in each text)."""
     exact: bool = False
     """Look every hit up in the text again, so that there are no false positives."""
 
-    def __post_init__(self) -> None:
-        """Refuse n-grams of no words."""
-        if self.words < 1:
-            raise UsageError("--words is too small", expected="at least 1", got=str(self.words))
+
+@dataclass(frozen=True, kw_only=True)
+class MergeSettings:
+    """Nothing can be chosen: what is united says all."""
 
 
 @dataclass(frozen=True, kw_only=True)

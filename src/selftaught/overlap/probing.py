@@ -14,6 +14,11 @@ from numba import types
 from numba.extending import intrinsic
 
 BLOCK_BITS, BITS_SET = 512, 10
+PARTS = 64
+"""A large filter consists of so many equal parts; a key's first six bits say in which both its blocks lie. So threads can fill
+one filter, each in parts of its own, and a part is small enough for the processor's cache."""
+PARTED_BLOCKS = 1 << 13
+"""A filter of fewer blocks is of one part, since small parts would fill unevenly."""
 AHEAD = 16
 """Keys between asking for a block and using it; 8 to 32 are equally fast."""
 
@@ -60,10 +65,19 @@ def _block(value, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def _place(key, drawn, count):  # type: ignore[no-untyped-def]
+    """Number of the block of a key's half."""
+    if count < np.uint64(PARTED_BLOCKS):
+        return _block(drawn, count)
+    in_part = count >> np.uint64(6)
+    return (key >> np.uint64(58)) * in_part + _block(drawn, in_part)
+
+
+@numba.njit(cache=True, nogil=True)
 def _ask_for(blocks, key):  # type: ignore[no-untyped-def]
     count = np.uint64(len(blocks))
     for half in range(1, 3):
-        _prefetch(blocks, np.int64(_block(_drawn(key, half), count)))
+        _prefetch(blocks, np.int64(_place(key, _drawn(key, half), count)))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -77,7 +91,7 @@ def insert(blocks, hashes):  # type: ignore[no-untyped-def]
             continue
         for half in range(1, 3):
             drawn = _drawn(hashes[number], half)
-            block = _block(drawn, np.uint64(len(blocks)))
+            block = _place(hashes[number], drawn, np.uint64(len(blocks)))
             first = _more(drawn)
             second = _more(first)
             for _ in range(BITS_SET // 2):
@@ -99,7 +113,7 @@ def look_up(blocks, hashes):  # type: ignore[no-untyped-def]
         both = one
         for half in range(1, 3):
             drawn = _drawn(hashes[number], half)
-            block = _block(drawn, np.uint64(len(blocks)))
+            block = _place(hashes[number], drawn, np.uint64(len(blocks)))
             first = _more(drawn)
             second = _more(first)
             for _ in range(BITS_SET // 2):
@@ -110,3 +124,20 @@ def look_up(blocks, hashes):  # type: ignore[no-untyped-def]
                 break
         found[number] = both != 0
     return found
+
+
+@numba.njit(cache=True, nogil=True)
+def by_part(hashes):  # type: ignore[no-untyped-def]
+    """The hashes in the order of the parts that they belong to, and where each part's end."""
+    shift = np.uint64(58)
+    ends = np.zeros(PARTS, dtype=np.int64)
+    for key in hashes:
+        ends[key >> shift] += 1
+    before = 0
+    for part in range(PARTS):
+        before, ends[part] = before + ends[part], before
+    ordered = np.empty(len(hashes), dtype=np.uint64)
+    for key in hashes:
+        ordered[ends[key >> shift]] = key
+        ends[key >> shift] += 1
+    return ordered, ends

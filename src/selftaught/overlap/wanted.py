@@ -37,7 +37,11 @@ class Wanted:
 
     def those_in(self, texts: Iterable[str], n: int) -> Array:
         """The members that are n-grams of the texts (two n-grams of one 64-bit hash count as the same)."""
+        return self.those_among(ngram_hashes(text, n) for text in texts)
+
+    def those_among(self, parts: Iterable[Array]) -> Array:
+        """The members that are among hashes."""
         found = np.zeros(len(self.hashes), dtype=np.bool_)
-        for text in texts:
-            found[self.find(ngram_hashes(text, n))[1]] = True
+        for part in parts:
+            found[self.find(part)[1]] = True
         return self.hashes[found]
