@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from selftaught.checkpoint import huggingface
 from selftaught.compute import generator
 from selftaught.finetuning import inputs, objective
 from selftaught.finetuning.heads import Classifier, HeadShape, head_shape
@@ -117,14 +116,34 @@ def test_all_answers_of_a_question_share_their_dropout():
     assert len(set(outputs_EL[:, 0].tolist())) > 1
 
 
-def transposed(model, shape, prefix="transformer."):
+_THEIRS = {
+    "attention_norm": "ln_1",
+    "attention.query_key_value": "attn.c_attn",
+    "attention.output": "attn.c_proj",
+    "feed_norm": "ln_2",
+    "feed.inner": "mlp.c_fc",
+    "feed.outer": "mlp.c_proj",
+}
+_OUTER = {"tokens": "wte", "positions": "wpe", "norm": "ln_f"}
+
+
+def their_names(model):
+    """Our name of each weight of a network -> theirs, and whether it is turned."""
+    names = {}
+    for name in model.network.state_dict():
+        head, _, kind = name.rpartition(".")
+        if head in _OUTER:
+            names[name] = f"transformer.{_OUTER[head]}.{kind}", False
+            continue
+        _, number, inner = head.split(".", 2)
+        names[name] = f"transformer.h.{number}.{_THEIRS[inner]}.{kind}", kind == "weight" and "norm" not in inner
+    return names
+
+
+def transposed(model):
     """Weights of a Hugging Face network: name -> tensor."""
     state = model.network.state_dict()
-    return {
-        theirs: (state[name].T if turned else state[name])
-        for name, (theirs, turned) in huggingface._names(shape).items()
-        if name in state
-    }
+    return {theirs: (state[name].T if turned else state[name]) for name, (theirs, turned) in their_names(model).items()}
 
 
 def test_classification_is_transformers_gpt2_for_sequence_classification():
@@ -132,12 +151,11 @@ def test_classification_is_transformers_gpt2_for_sequence_classification():
     model, batch_of = classifier(HEADS["classification"]), examples(HEADS["classification"])
     with torch.no_grad():
         model.output.bias.zero_()  # theirs has none
-    shape = model.network.shape
     config = transformers.GPT2Config(
         vocab_size=50, n_positions=32, n_embd=16, n_layer=2, n_head=2, num_labels=3, pad_token_id=49
     )
     other = transformers.GPT2ForSequenceClassification(config).eval()
-    state = transposed(model, shape) | {"score.weight": model.output.weight}
+    state = transposed(model) | {"score.weight": model.output.weight}
     missing = other.load_state_dict(state, strict=False)
     assert not missing.unexpected_keys
     assert not missing.missing_keys
@@ -150,7 +168,7 @@ def test_classification_is_transformers_gpt2_for_sequence_classification():
     assert ours(model, batch_of, 0.0) == pytest.approx(float(theirs.loss.detach()), abs=1e-5)
     got, wanted = gradients(model), gradients(other)
     torch.testing.assert_close(got["output.weight"], wanted["score.weight"], atol=1e-5, rtol=1e-4)
-    for name, (theirs_name, turned) in huggingface._names(shape).items():
+    for name, (theirs_name, turned) in their_names(model).items():
         grad = got[f"network.{name}"]
         torch.testing.assert_close(grad.T if turned else grad, wanted[theirs_name], atol=1e-5, rtol=1e-4, msg=name)
 
@@ -158,14 +176,13 @@ def test_classification_is_transformers_gpt2_for_sequence_classification():
 def test_choice_with_the_auxiliary_loss_is_transformers_double_heads_model():
     transformers = pytest.importorskip("transformers")
     model = classifier(HEADS["choice"], network(norm="after"))
-    shape = model.network.shape
     config = transformers.OpenAIGPTConfig(
         vocab_size=50, n_positions=32, n_embd=16, n_layer=2, n_head=2, afn="gelu", num_labels=1
     )
     other = transformers.OpenAIGPTDoubleHeadsModel(config).eval()
     names = {"transformer.wte": "transformer.tokens_embed", "transformer.wpe": "transformer.positions_embed"}
     state = {}
-    for name, value in transposed(model, shape).items():
+    for name, value in transposed(model).items():
         head, _, kind = name.rpartition(".")
         state[f"{names.get(head, head)}.{kind}"] = value
     state["lm_head.weight"] = state["transformer.tokens_embed.weight"]
