@@ -28,7 +28,7 @@ from typing import Any
 
 from selftaught.corpus.deduplication import Deduplicator
 from selftaught.corpus.documents import Funnel
-from selftaught.corpus.extraction import extract_text
+from selftaught.corpus.extractors import extract_text
 from selftaught.corpus.links import LinkSettings, read_links
 from side_by_side import SideBySide
 

@@ -269,3 +269,13 @@ def test_a_spool_is_read_as_it_was_written_as_often_as_wanted(monkeypatch: pytes
     assert list(spool) == wanted
     spool.append("one more")
     assert list(zip(spool, spool, strict=True))[-1] == ("one more", "one more")
+
+
+def test_sweeping_removes_half_written_files_and_folders(tmp_path: Path) -> None:
+    kept, folder = tmp_path / "step-000001", tmp_path / f".step-000002{storage.TEMPORARY}"
+    for place in (kept, folder):
+        place.mkdir()
+        (place / "model.safetensors").write_bytes(b"1")
+    (kept / f".log.jsonl.77{storage.TEMPORARY}").write_bytes(b"2")
+    storage.sweep(tmp_path)
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["step-000001", "model.safetensors"]

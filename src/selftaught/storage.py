@@ -346,9 +346,12 @@ def require_space(path: Path, needed: int) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove files that a killed process left half-written under `folder`."""
-    for leftover in folder.rglob(f".*{TEMPORARY}"):
-        leftover.unlink(missing_ok=True)
+    """Remove files and folders that a killed process left half-written under `folder`."""
+    for leftover in list(folder.rglob(f".*{TEMPORARY}")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)

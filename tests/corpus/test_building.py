@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from selftaught.corpus import building, documents, standard_library
 from selftaught.corpus.building import BuildSettings, build_default
-from selftaught.corpus.extraction import extract_text, tidied
+from selftaught.corpus.extractors import ExtractorName, extract_text, tidied
+from tests.reference.words import f1
 
 PAGE = """<html><head><title>t</title><script>var x = "never";</script></head><body><nav><a href="/">Home</a></nav><article>
 <h1>Kettles</h1>{}</article><footer>Imprint</footer></body></html>"""
@@ -27,9 +31,27 @@ def test_layout_is_left_out() -> None:
     assert tidied("|  | cell\u00a0one |  | two |\nplain | text\n|  |") == "cell one | two\nplain | text\n"
 
 
-@pytest.mark.parametrize("body", [b"", b"\x00\xff\xfe", b"<p", b"<" * 5000])
-def test_no_page_is_too_broken(body: bytes) -> None:
-    assert isinstance(extract_text(body, "text/html"), str)
+@pytest.mark.parametrize(
+    "body", [b"", b"\x00\xff\xfe", b"<p", b"<" * 5000, b"<div>" * 3000, b"<?xml encoding='x'?><p>"]
+)
+@pytest.mark.parametrize("extractor", ["quality", "fast"])
+def test_no_page_is_too_broken(body: bytes, extractor: ExtractorName) -> None:
+    assert isinstance(extract_text(body, "text/html", extractor), str)
+
+
+FLOORS = {"readability": (0.935, 0.945), "cleaneval-dev": (0.841, 0.845), "dragnet-part": (0.910, 0.842)}
+"""F1 of words that `quality` and `fast` had when they were chosen, less half a hundredth."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FLOORS)
+def test_extraction_does_not_fall_below_what_it_was(shared_data: Path, name: str) -> None:
+    folder = shared_data / "html" / name
+    rows = [json.loads(line) for gold in folder.glob("gold*.jsonl") for line in gold.read_bytes().splitlines()]
+    pages = [(gzip.decompress((folder / row["file"]).read_bytes()), row["gold_text"]) for row in rows]
+    for extractor, floor in zip(get_args(ExtractorName), FLOORS[name], strict=True):
+        found = [f1(extract_text(body, "text/html", extractor), gold) for body, gold in pages]
+        assert sum(found) / len(found) >= floor, extractor
 
 
 def test_plain_text_is_taken_as_it_is() -> None:

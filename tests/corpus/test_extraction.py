@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
-from selftaught.corpus.extraction import Workers
+import pytest
+
 from selftaught.corpus.pages import Page
+from selftaught.corpus.workers import Workers
 
 
 def behave(body: bytes, content_type: str) -> str:
@@ -45,3 +48,15 @@ def test_a_page_that_no_signal_stops_loses_its_process_only() -> None:
     with Workers(1, stay_in_c, seconds=0.2, grace_seconds=0.3) as workers:
         found = [(page.url, reason) for page, _, reason in workers.texts(pages("one", "hang", "two"))]
     assert found == [("one", ""), ("hang", "crash"), ("two", "")]
+
+
+def eat_memory(body: bytes, content_type: str) -> str:
+    """Ask for far more memory than there is leave for."""
+    return str(len(bytearray(1 << 32))) if body == b"hungry" else body.decode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process may hold")
+def test_a_page_that_eats_memory_is_stopped() -> None:
+    with Workers(1, eat_memory, memory_bytes=1 << 30) as workers:
+        found = [(page.url, reason) for page, _, reason in workers.texts(pages("one", "hungry", "two"))]
+    assert found == [("one", ""), ("hungry", "memory"), ("two", "")]

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from selftaught.corpus import fetching
+from selftaught.corpus import transport
 from selftaught.corpus.documents import Funnel
-from selftaught.corpus.fetching import FetchSettings, fetch
+from selftaught.corpus.fetching import fetch
 from selftaught.corpus.links import Link
 from selftaught.corpus.pages import read_pages
+from selftaught.corpus.politeness import FetchSettings
 
 HOST = "site.test"
 
@@ -78,7 +79,7 @@ def site() -> Iterator[Site]:
 def get(site: Site, out: Path, *paths: str) -> dict[str, str]:
     funnel = Funnel()
     links = [Link(url=f"http://{HOST}{path}", karma=3) for path in paths]
-    rules = FetchSettings(largest_bytes=1000, timeout_seconds=5)
+    rules = FetchSettings(largest_bytes=1000, timeout_seconds=5, first_pause_seconds=0.01)
     files = fetch(links, out, rules, funnel, places={HOST: ("127.0.0.1", site.server.server_address[1])})
     outcomes = {drop.url.removeprefix(f"http://{HOST}"): drop.reason for drop in funnel.drops}
     return outcomes | {
@@ -127,9 +128,9 @@ def test_pauses_that_robots_txt_asks_for_are_kept_or_the_host_left_alone(site: S
 
 
 def test_a_robots_txt_that_fails_allows_nothing(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "_RETRIES", 0)
+    monkeypatch.setattr(transport, "RETRIES", 0)
     site.more = {"/robots.txt": (500, {}, b"")}
-    assert get(site, tmp_path, "/good") == {"/good": "status 500"}
+    assert get(site, tmp_path, "/good") == {"/good": "robots.txt: status 500"}
     assert site.asked["/good"] == 0
 
 

@@ -59,7 +59,7 @@ def test_stage_by_stage_is_the_same_as_all_at_once(
     folder = {name: tmp_path / name for name in ("links", "fetch", "again", "extract", "clean", "dedup", "split")}
     stages.collect_links([submissions], folder["links"])
     stages.fetch_pages(folder["links"], folder["fetch"], places=places)
-    stages.extract_documents(folder["fetch"], folder["extract"])
+    stages.extract_documents([folder["fetch"]], folder["extract"])
     stages.clean_documents(folder["extract"], folder["clean"])
     stages.deduplicate_documents(folder["clean"], folder["dedup"])
     stages.split_documents(folder["dedup"], folder["split"], SplitSettings(heldout=0.3))
@@ -74,7 +74,7 @@ def test_stage_by_stage_is_the_same_as_all_at_once(
     kept = [list(documents.read_rows(path / documents.DROPS_FILE, Drop)) for path in (whole, folder["split"])]
     assert kept[0] == kept[1]
 
-    stages.extract_documents(whole, folder["again"])
+    stages.extract_documents([whole], folder["again"])
     assert documents.read_funnel(folder["again"]) == documents.read_funnel(folder["extract"])
 
 
@@ -89,9 +89,10 @@ def test_rows_do_not_go_through_a_stage_twice_unless_a_new_funnel_is_begun(tmp_p
 
 
 def test_folders_that_are_not_what_a_stage_reads(tmp_path: Path) -> None:
-    for stage in (stages.fetch_pages, stages.extract_documents):
-        with pytest.raises(InputError, match=r"expected links\.jsonl\.zst"):
-            stage(tmp_path, tmp_path / "out")
+    with pytest.raises(InputError, match=r"expected links\.jsonl\.zst"):
+        stages.fetch_pages(tmp_path, tmp_path / "out")
+    with pytest.raises(InputError, match="no pages in"):
+        stages.extract_documents([tmp_path], tmp_path / "out")
     with pytest.raises(InputError, match="no documents in"):
         stages.clean_documents(tmp_path, tmp_path / "out")
     storage.write_jsonl(tmp_path / "rows.jsonl", [Document(id="1", text="short")])

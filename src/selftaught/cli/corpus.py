@@ -49,6 +49,8 @@ class Build(settings.Verb):
     """Submission dumps (.zst, .xz, .bz2, .gz or plain JSON lines)."""
     standard_library: bool = False
     """Use the default web instead: this Python's own documentation, served on a loopback port."""
+    archives: tuple[Path, ...] = ()
+    """WARC files, such as Common Crawl's, or folders of them: take the pages from there and fetch nothing."""
     out: Path
     """Folder of the corpus."""
     settings: BuildSettings = field(default_factory=BuildSettings)
@@ -91,8 +93,10 @@ class Fetch(settings.Verb):
 class Extract(settings.Verb):
     """Take the main text out of pages."""
 
-    source: Positional[Path]
-    """Folder made by `selftaught corpus fetch` (or `build`)."""
+    source: Positional[tuple[Path, ...]]
+    """Folder made by `selftaught corpus fetch` (or `build`); or WARC files, such as Common Crawl's, and folders of them."""
+    links: Path | None = None
+    """Folder made by `selftaught corpus links`: take only pages that are linked to, with karma, subreddit and day."""
     out: Path
     """Folder of the documents."""
     settings: ExtractionSettings = field(default_factory=ExtractionSettings)
@@ -142,7 +146,7 @@ def run(argv: Sequence[str]) -> None:
         "local": _local,
         "links": _stage("links", Links, stages.collect_links, LINKS_FILE),
         "fetch": _stage("fetch", Fetch, stages.fetch_pages, PAGES, LINKS_FILE),
-        "extract": _stage("extract", Extract, stages.extract_documents, stages.DOCUMENTS_FILE),
+        "extract": _extract,
         "clean": _stage("clean", Clean, stages.clean_documents, stages.DOCUMENTS_FILE),
         "dedup": _stage("dedup", Dedup, stages.deduplicate_documents, stages.DOCUMENTS_FILE),
         "split": _stage("split", Split, stages.split_documents, *SIDES),
@@ -166,18 +170,32 @@ def _stage(
     return run_stage
 
 
+def _extract(argv: Sequence[str]) -> None:
+    resolved = settings.resolve(Extract, argv, prog="selftaught corpus extract")
+    command = resolved.command
+    inputs = {f"source {number}": path for number, path in enumerate(command.source)}
+    if command.links:
+        inputs["links"] = command.links
+
+    def work() -> None:
+        stages.extract_documents(command.source, command.out, command.settings, links=command.links)
+
+    _make(resolved, "corpus extract", inputs, work, (stages.DOCUMENTS_FILE,))
+
+
 def _build(argv: Sequence[str]) -> None:
     resolved = settings.resolve(Build, argv, prog="selftaught corpus build")
     command = resolved.command
     if bool(command.submissions) == command.standard_library:
         raise UsageError("say where the links come from", expected="either --submissions FILE... or --standard-library")
     inputs = {f"submissions {number}": path for number, path in enumerate(command.submissions)}
+    inputs |= {f"archive {number}": path for number, path in enumerate(command.archives)}
 
     def work() -> None:
         if command.standard_library:
             build_default(command.out, settings=command.settings)
         else:
-            build_corpus(command.submissions, command.out, settings=command.settings)
+            build_corpus(command.submissions, command.out, settings=command.settings, archives=command.archives)
 
     _make(resolved, "corpus build", inputs, work)
 

@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from selftaught import console, storage
 from selftaught.corpus.documents import Document, Funnel, FunnelRow, read_rows
+from selftaught.corpus.extraction import ExtractionSettings
 from selftaught.corpus.finishing import FinishingSettings, finish
 from selftaught.corpus.links import Link, LinkSettings, read_links
+from selftaught.corpus.pages import find_archives
 from selftaught.corpus.politeness import FetchSettings
 
 PAGES, EXTRACTED_FILE, LINKS_FILE = "pages", "extracted.jsonl.zst", "links.jsonl.zst"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildSettings(FinishingSettings):
+class BuildSettings(FinishingSettings, FetchSettings):
     """Every choice on the way from links to a corpus."""
 
     links: LinkSettings = field(default_factory=LinkSettings)
-    user_agent: str = "selftaught/0.1 (research corpus; respects robots.txt)"
-    """Who asks for pages; put a way to reach you into it before fetching other people's."""
-    concurrent: int = 32
-    """Requests under way at a time."""
-    per_host: int = 2
-    """Requests under way at a time to one host."""
-    timeout_seconds: float = 20.0
-    """Longest time for one page."""
+    extraction: ExtractionSettings = field(default_factory=ExtractionSettings)
 
     def __post_init__(self) -> None:
         """Refuse what a stage would refuse."""
-        super().__post_init__()
-        self.fetching()
-
-    def fetching(self) -> FetchSettings:
-        """The part that is about fetching."""
-        return FetchSettings(
-            user_agent=self.user_agent,
-            concurrent=self.concurrent,
-            per_host=self.per_host,
-            timeout_seconds=self.timeout_seconds,
-        )
+        FinishingSettings.__post_init__(self)
+        FetchSettings.__post_init__(self)
 
 
 def build_corpus(
@@ -49,28 +35,35 @@ def build_corpus(
     out: str | Path,
     *,
     settings: BuildSettings | None = None,
+    archives: Sequence[str | Path] = (),
     places: Mapping[str, tuple[str, int]] | None = None,
 ) -> list[FunnelRow]:
     """Build a corpus folder from Reddit submission files and return its funnel.
 
-    Pages are kept raw in `out`/pages; a second call fetches only what is missing. `places`: see `corpus.fetching.fetch`.
+    Pages are kept raw in `out`/pages; a second call fetches only what is missing. With `archives`, WARC files such as Common
+    Crawl's or folders of them, nothing is fetched: pages that are linked to are taken from there. `places`: see `fetching.fetch`.
     """
-    from selftaught.corpus.fetching import fetch
+    from selftaught.corpus import extraction
 
     rules, out, funnel = settings or BuildSettings(), Path(out), Funnel()
-    storage.write_jsonl(out / LINKS_FILE, read_links(map(Path, submissions), rules.links, funnel))
-    links = list(read_rows(out / LINKS_FILE, Link))
-    files = fetch(links, out / PAGES, rules.fetching(), funnel, places=places)
-    return finish(_extracted(files, links, out, funnel), out, funnel, rules)
+    path = out / LINKS_FILE
+    storage.write_jsonl(path, read_links(map(Path, submissions), rules.links, funnel))
+    links = extraction.links_by_address(read_rows(path, Link)) if archives else None
+    files = (
+        find_archives(map(Path, archives)) if archives else _fetched(path, out / PAGES, rules, funnel, places=places)
+    )
+    extraction.extract(files, out / EXTRACTED_FILE, funnel, rules.extraction, links=links)
+    rows = finish(read_rows(out / EXTRACTED_FILE, Document), out, funnel, rules)
+    extraction.forget_parts(out / EXTRACTED_FILE)
+    return rows
 
 
-def _extracted(files: list[Path], links: list[Link], out: Path, funnel: Funnel) -> Iterable[Document]:
-    """The text of all pages, best karma first, since links are in that order."""
-    from selftaught.corpus.extraction import extract
+def _fetched(
+    links: Path, out: Path, rules: FetchSettings, funnel: Funnel, *, places: Mapping[str, tuple[str, int]] | None
+) -> list[Path]:
+    from selftaught.corpus.fetching import fetch
 
-    path = out / EXTRACTED_FILE
-    storage.write_jsonl(path, extract(files, {link.url: link for link in links}, funnel))
-    return read_rows(path, Document)
+    return fetch(read_rows(links, Link), out, rules, funnel, places=places, total=funnel.counts["links", "kept"])
 
 
 def build_default(out: str | Path, *, settings: BuildSettings | None = None) -> list[FunnelRow]:

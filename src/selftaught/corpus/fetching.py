@@ -1,37 +1,38 @@
-"""Fetching pages: polite (robots.txt, few requests per host, retries), safe (public addresses only, bounded) and resumable."""
+"""Fetching pages: polite (robots.txt, few requests per host, retries), safe (public addresses only, bounded) and resumable.
+
+Links are asked for side by side, in a window that slides over them; a host with very many links gets its turn at the end, so
+that it holds up nobody. Pages that have come are written some hundred at a time, as WARC and then as outcomes; a killed run loses
+those that were not written and nothing else.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
-from collections.abc import AsyncIterator, Container, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import urljoin, urlsplit
-
-import aiohttp
-import protego
-from aiohttp.abc import AbstractResolver, ResolveResult
+from urllib.parse import urlsplit
 
 from selftaught import console, storage
 from selftaught.corpus import pages
+from selftaught.corpus.blocking import BlockList
 from selftaught.corpus.documents import Funnel, read_rows
+from selftaught.corpus.hosts import REDIRECTS, Hosts, redirected
 from selftaught.corpus.links import Link
 from selftaught.corpus.politeness import FetchSettings
-from selftaught.corpus.urls import normalise
+from selftaught.corpus.transport import PageProblem, Transport, opened
 
 STAGE = "fetch"
 OUTCOMES = ".outcomes.jsonl"
-_BATCH = 64
-"""Pages in one WARC file; what a kill can lose."""
-_KINDS = frozenset(("text/html", "application/xhtml+xml", "text/plain"))
-_REDIRECTS, _RETRIES = 5, 3
-_TRY_AGAIN = frozenset((429, 500, 502, 503, 504))
-_LONGEST_WAIT_SECONDS = 60.0
-"""A host that wants longer pauses, by Retry-After or its robots.txt, is left alone."""
+_BATCH_LINKS, _BATCH_BYTES = 256, 32 << 20
+"""Outcomes and bytes of pages that are written together; what a kill can lose."""
+_WINDOW, _OF_ONE_HOST = 2048, 64
+"""Links that wait or are asked for at a time, in all and of one host."""
+_NAME_THREADS = 32
+_BLOCKED = BlockList()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,214 +43,52 @@ class Outcome:
     reason: str
 
 
-class PageProblem(Exception):  # noqa: N818 - a page's fate, not an error of ours
-    """Why a page is not kept; `wait_seconds` is how long the server wants to be left alone before another try."""
+@dataclass(frozen=True)
+class _Later:
+    """A link that waits for others of its host: by its number among them, so that hosts take turns."""
 
-    def __init__(self, reason: str, wait_seconds: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait_seconds = wait_seconds
-
-
-def _is_public(address: str) -> bool:
-    """Whether an address in numbers is one of the public internet (ValueError if it is none)."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    found = getattr(found, "ipv4_mapped", None) or found  # ::ffff:127.0.0.1 is this machine
-    return found.is_global and not found.is_multicast
-
-
-def _refuse_private_literal(url: str) -> None:
-    """Addresses written as numbers never reach the resolver, so they are looked at here."""
-    try:
-        public = _is_public(urlsplit(url).hostname or "")
-    except ValueError:
-        return
-    if not public:
-        raise PageProblem("private address")
-
-
-def _redirected(url: str, location: str) -> str:
-    """The address that a redirect leads to, in normal form."""
-    try:
-        target = normalise(urljoin(url, location))
-    except ValueError:  # urljoin's word for an address such as http://[URL]
-        target = ""
-    if not target:
-        raise PageProblem("redirect to no web address")
-    return target
-
-
-def _seconds(retry_after: str) -> float:
-    """The pause that a Retry-After header asks for; one that gives a date counts as none."""
-    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
-
-
-class _GuardedResolver(AbstractResolver):
-    """Resolves host names to public addresses only, and the hosts of `places` to where they are known to be."""
-
-    def __init__(self, places: Mapping[str, tuple[str, int]]) -> None:
-        self._places = places
-        self._resolver = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        if host in self._places:
-            address, port = self._places[host]
-            return [ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)]
-        found = await self._resolver.resolve(host, port, family)
-        allowed = [one for one in found if _is_public(one["host"])]
-        if not allowed:
-            raise PageProblem("private address")
-        return allowed
-
-    async def close(self) -> None:
-        await self._resolver.close()
-
-
-@dataclass
-class _Host:
-    """What is known of one host while fetching."""
-
-    slots: asyncio.Semaphore
-    robots: asyncio.Task[protego.Protego] | None = None
-    free_at: float = 0.0
-
-    async def turn(self, pause: float) -> None:
-        """Wait until `pause` seconds have passed since the last turn."""
-        if pause > _LONGEST_WAIT_SECONDS:
-            raise PageProblem(f"robots.txt wants pauses over {_LONGEST_WAIT_SECONDS:g} s")
-        now = asyncio.get_running_loop().time()
-        start = max(now, self.free_at)
-        self.free_at = start + pause
-        await asyncio.sleep(start - now)
-
-
-class _Fetcher:
-    def __init__(self, session: aiohttp.ClientSession, rules: FetchSettings) -> None:
-        self._session, self._rules = session, rules
-        self._hosts: dict[str, _Host] = {}
-        self._slots = asyncio.Semaphore(rules.concurrent)
-
-    async def fetch(self, link: Link) -> pages.Page:
-        """Fetch one page, following redirects; each address on the way is asked for in robots.txt and guarded anew."""
-        url = link.url
-        for _ in range(_REDIRECTS + 1):
-            host = self._host(url)
-            async with host.slots, self._slots:
-                robots = await self._robots(url, host)
-                if not robots.can_fetch(url, self._rules.user_agent):
-                    raise PageProblem("robots.txt")
-                await host.turn(robots.crawl_delay(self._rules.user_agent) or 0.0)
-                response = await self._get(url)
-            if isinstance(response, pages.Page):
-                return pages.Page(url=link.url, final_url=url, content_type=response.content_type, body=response.body)
-            url = _redirected(url, response)
-        raise PageProblem("too many redirects")
-
-    def _host(self, url: str) -> _Host:
-        name = urlsplit(url).netloc
-        return self._hosts.setdefault(name, _Host(asyncio.Semaphore(self._rules.per_host)))
-
-    async def _robots(self, url: str, host: _Host) -> protego.Protego:
-        if host.robots is None:
-            host.robots = asyncio.ensure_future(self._read_robots(urljoin(url, "/robots.txt")))
-        return await host.robots
-
-    async def _read_robots(self, url: str) -> protego.Protego:
-        """RFC 9309: a missing robots.txt allows everything; one that cannot be had allows nothing, for the reason given."""
-        for _ in range(_REDIRECTS + 1):
-            try:
-                found = await self._get(url, kinds=None)
-                if isinstance(found, pages.Page):
-                    return protego.Protego.parse(found.body.decode("utf-8", "replace"))
-                url = _redirected(url, found)
-            except PageProblem as problem:
-                if not str(problem).startswith(("status 4", "redirect")):
-                    raise
-                break
-        return protego.Protego.parse("")
-
-    async def _get(self, url: str, kinds: Container[str] | None = _KINDS) -> pages.Page | str:
-        """One page, or the address that it redirects to; tries again after passing failures."""
-        for attempt in range(_RETRIES + 1):
-            try:
-                return await self._get_once(url, kinds)
-            except PageProblem as problem:
-                passing = (
-                    any(str(problem) == f"status {code}" for code in _TRY_AGAIN) or str(problem) == "no connection"
-                )
-                if not passing or attempt == _RETRIES or problem.wait_seconds > _LONGEST_WAIT_SECONDS:
-                    raise
-                await asyncio.sleep(max(0.2 * 4**attempt, problem.wait_seconds))
-        raise AssertionError("the loop returns or raises")
-
-    async def _get_once(self, url: str, kinds: Container[str] | None) -> pages.Page | str:
-        _refuse_private_literal(url)
-        try:
-            async with self._session.get(url, allow_redirects=False) as response:
-                if response.status in (301, 302, 303, 307, 308) and "Location" in response.headers:
-                    return response.headers["Location"]
-                if response.status != 200:
-                    raise PageProblem(f"status {response.status}", _seconds(response.headers.get("Retry-After", "")))
-                body = await self._body(response, kinds)
-                return pages.Page(
-                    url=url, final_url=url, content_type=response.headers.get("Content-Type", ""), body=body
-                )
-        except TimeoutError:
-            raise PageProblem("timeout") from None
-        except (aiohttp.ClientError, OSError, ValueError) as problem:
-            raise PageProblem("no connection") from problem
-
-    async def _body(self, response: aiohttp.ClientResponse, kinds: Container[str] | None) -> bytes:
-        kind = response.content_type
-        if kinds is not None and kind not in kinds:
-            raise PageProblem(f"content type {kind}")
-        body = bytearray()
-        async for part in response.content.iter_chunked(1 << 16):
-            body += part
-            if len(body) > self._rules.largest_bytes:
-                raise PageProblem("too large")
-        return bytes(body)
-
-
-@asynccontextmanager
-async def _fetcher(rules: FetchSettings, places: Mapping[str, tuple[str, int]]) -> AsyncIterator[_Fetcher]:
-    connector = aiohttp.TCPConnector(resolver=_GuardedResolver(places), limit=rules.concurrent, use_dns_cache=True)
-    timeout = aiohttp.ClientTimeout(total=rules.timeout_seconds)
-    async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, headers={"User-Agent": rules.user_agent}, trust_env=False
-    ) as session:
-        yield _Fetcher(session, rules)
+    number: int
+    link: Link
 
 
 def fetch(
-    links: Sequence[Link],
+    links: Iterable[Link],
     out: Path,
     rules: FetchSettings,
     funnel: Funnel,
     *,
     places: Mapping[str, tuple[str, int]] | None = None,
+    total: int | None = None,
 ) -> list[Path]:
-    """Fetch links into WARC files of 64 in the folder `out` and return these files; batches that are there are not fetched again.
+    """Fetch links into WARC files in the folder `out` and return these files; links with an outcome there are not fetched again.
 
-    `places` says where hosts are that no name server knows (host name -> address and port); these alone may be private.
+    `places` says where hosts are that no name server knows (host name -> address and port); these may be private.
     """
-    batches = [links[start : start + _BATCH] for start in range(0, len(links), _BATCH)]
-    with console.progress("fetching", len(links), unit="pages") as bar:
-        for number, batch in enumerate(batches):
-            outcomes = (out / f"{number:05}").with_suffix(OUTCOMES)
-            if not _is_done(outcomes, batch):
-                asyncio.run(_fetch_batch(batch, out / f"{number:05}", rules, places or {}, bar))
-            else:
-                bar.advance(len(batch))
-            for outcome in read_rows(outcomes, Outcome):
-                _count(outcome, funnel)
-    return [out / f"{number:05}.warc.gz" for number in range(len(batches))]
+    done, batches = _done(out)
+    with console.progress("fetching", total, unit="pages") as bar:
+
+        async def run() -> None:
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_NAME_THREADS))
+            async with opened(rules, places or {}) as transport:
+                crawl = _Crawl(Hosts(transport, rules), _Writer(out, batches, rules.compression), done, bar.advance)
+                await crawl.all(links, lambda link, hosts: _page(link, hosts, transport))
+
+        asyncio.run(run())
+    rows = (outcome for file in sorted(out.glob("*" + OUTCOMES)) for outcome in read_rows(file, Outcome))
+    for outcome in storage.sorted_rows(rows, Outcome, lambda outcome: outcome.url):
+        _count(outcome, funnel)
+    return sorted(path for path in out.iterdir() if path.name.endswith(pages.ENDINGS))
 
 
-def _is_done(outcomes: Path, batch: Sequence[Link]) -> bool:
-    """Whether this very batch was fetched before."""
-    return outcomes.is_file() and [one.url for one in read_rows(outcomes, Outcome)] == [link.url for link in batch]
+def _done(out: Path) -> tuple[set[int], int]:
+    """Which links have an outcome, and how many batches there are."""
+    files = sorted(out.glob("*" + OUTCOMES))
+    done = {_key(outcome.url) for file in files for outcome in read_rows(file, Outcome)}
+    return done, 1 + max((int(file.name.removesuffix(OUTCOMES)) for file in files), default=-1)
+
+
+def _key(url: str) -> int:
+    return int.from_bytes(hashlib.blake2b(url.encode("utf-8", "replace"), digest_size=8).digest())
 
 
 def _count(outcome: Outcome, funnel: Funnel) -> None:
@@ -260,24 +99,118 @@ def _count(outcome: Outcome, funnel: Funnel) -> None:
         funnel.keep(STAGE)
 
 
-async def _fetch_batch(
-    batch: Sequence[Link],
-    stem: Path,
-    rules: FetchSettings,
-    places: Mapping[str, tuple[str, int]],
-    bar: console.Bar,
-) -> None:
-    async with _fetcher(rules, places) as fetcher:
-
-        async def one(link: Link) -> tuple[Outcome, pages.Page | None]:
+async def _page(link: Link, hosts: Hosts, transport: Transport) -> pages.Page:
+    """Fetch one page, following redirects; each address on the way is asked for in robots.txt and guarded anew."""
+    url = link.url
+    for _ in range(REDIRECTS + 1):
+        async with hosts.allowed(url) as host:
             try:
-                page = await fetcher.fetch(link)
-                return Outcome(url=link.url, reason=""), page
+                found = await transport.get(url, pages.KINDS)
             except PageProblem as problem:
-                return Outcome(url=link.url, reason=str(problem)), None
-            finally:
-                bar.advance()
+                host.answered(problem)
+                raise
+            host.answered(None)
+        if isinstance(found, pages.Page):
+            return replace(found, url=link.url, link=link)
+        url = redirected(url, found)
+        if reason := _BLOCKED.reason(url):
+            raise PageProblem(f"redirect to {reason}")
+    raise PageProblem("too many redirects")
 
-        found: list[Any] = await asyncio.gather(*map(one, batch))
-    pages.write_pages(stem.with_suffix(".warc.gz"), [page for _, page in found if page is not None])
-    storage.write_jsonl(stem.with_suffix(OUTCOMES), [outcome for outcome, _ in found])
+
+class _Writer:
+    """Keeps outcomes until there are enough for a file."""
+
+    def __init__(self, out: Path, batches: int, compression: pages.Compression) -> None:
+        self._out, self._batches, self._compression = out, batches, compression
+        self._held: list[tuple[Outcome, pages.Page | None]] = []
+        self._bytes = 0
+        self._one_at_a_time = asyncio.Lock()
+
+    async def add(self, outcome: Outcome, page: pages.Page | None) -> None:
+        self._held.append((outcome, page))
+        self._bytes += len(page.body) if page else 0
+        if len(self._held) >= _BATCH_LINKS or self._bytes >= _BATCH_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        held, self._held, self._bytes = self._held, [], 0
+        if not held:
+            return
+        name, self._batches = f"{self._batches:06}", self._batches + 1
+        async with self._one_at_a_time:
+            await asyncio.to_thread(self._write, name, held)
+
+    def _write(self, name: str, held: list[tuple[Outcome, pages.Page | None]]) -> None:
+        found = [page for _, page in held if page is not None]
+        pages.write_pages(self._out / f"{name}.warc.{self._compression}", found)
+        storage.write_jsonl(self._out / (name + OUTCOMES), [outcome for outcome, _ in held])
+
+
+class _Crawl:
+    """All links of one run on their way."""
+
+    def __init__(self, hosts: Hosts, writer: _Writer, done: set[int], advance: Callable[[], None]) -> None:
+        self._hosts, self._writer, self._done, self._advance = hosts, writer, done, advance
+        self._waiting: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def all(self, links: Iterable[Link], ask: Callable[[Link, Hosts], Awaitable[pages.Page]]) -> None:
+        later = storage.Spool(_Later)
+        numbers: Counter[str] = Counter()
+        try:
+            async for link in self._missing(links):
+                name = urlsplit(link.url).netloc
+                if self._waiting[name] >= _OF_ONE_HOST:
+                    numbers[name] += 1
+                    later.append(_Later(numbers[name], link))
+                else:
+                    await self._start(link, ask)
+            for row in storage.sorted_rows(later, _Later, lambda row: row.number):
+                await self._start(row.link, ask)
+            await self._drain(0)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._writer.flush()
+
+    async def _missing(self, links: Iterable[Link]) -> AsyncIterator[Link]:
+        """The links without an outcome, but for those that are over the limit of their host."""
+        for link in links:
+            known = _key(link.url) in self._done
+            try:
+                self._hosts.count_link(link.url)
+            except PageProblem as problem:
+                if not known:
+                    await self._writer.add(Outcome(url=link.url, reason=problem.reason), None)
+                known = True
+            if known:
+                self._advance()
+            else:
+                yield link
+
+    async def _start(self, link: Link, ask: Callable[[Link, Hosts], Awaitable[pages.Page]]) -> None:
+        await self._drain(_WINDOW - 1)
+        self._waiting[urlsplit(link.url).netloc] += 1
+        self._tasks.add(asyncio.create_task(self._one(link, ask)))
+
+    async def _drain(self, most: int) -> None:
+        """Wait until at most so many links are on their way. Raises what went wrong with one of them, but for its own fate."""
+        while len(self._tasks) > most:
+            ended, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+
+    async def _one(self, link: Link, ask: Callable[[Link, Hosts], Awaitable[pages.Page]]) -> None:
+        page, reason = None, ""
+        try:
+            page = await ask(link, self._hosts)
+        except PageProblem as problem:
+            reason = problem.reason
+        name = urlsplit(link.url).netloc
+        self._waiting[name] -= 1
+        if not self._waiting[name]:
+            del self._waiting[name]
+        self._advance()
+        await self._writer.add(Outcome(url=link.url, reason=reason), page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from selftaught.corpus.ranges import require_least
 
@@ -17,12 +18,21 @@ class FetchSettings:
     """Requests under way at a time."""
     per_host: int = 2
     """Requests under way at a time to one host."""
+    most_per_host: int = 0
+    """Links to one host that are fetched at most, those with most karma; 0 sets no limit."""
     timeout_seconds: float = 20.0
     """Longest time for one page."""
     largest_bytes: int = 8 << 20
     """Larger pages are dropped (after decompression)."""
+    first_pause_seconds: float = 0.5
+    """Pause before a request that failed is tried again; four times as long before each further try."""
+    allow_private: bool = False
+    """Whether addresses of private networks may be connected to: for an intranet of your own only."""
+    compression: Literal["zst", "gz"] = "zst"
+    """How pages are kept; gz is what Common Crawl uses, zst is made six times as fast."""
 
     def __post_init__(self) -> None:
         """Refuse limits that let nothing through."""
         require_least(self, 1, "concurrent", "per_host", "largest_bytes")
+        require_least(self, 0, "most_per_host", "first_pause_seconds")
         require_least(self, 0.01, "timeout_seconds")

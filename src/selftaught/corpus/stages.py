@@ -20,6 +20,7 @@ from selftaught.corpus.documents import Document, Funnel, read_rows
 from selftaught.corpus.extraction import ExtractionSettings
 from selftaught.corpus.finishing import DeduplicationSettings, SplitSettings
 from selftaught.corpus.links import Link, LinkSettings, read_links
+from selftaught.corpus.pages import find_archives
 from selftaught.corpus.politeness import FetchSettings
 from selftaught.errors import InputError, MismatchError
 
@@ -45,24 +46,38 @@ def fetch_pages(
     """Raw pages of a folder of links. Pages that are there are not fetched again; `places`: see `fetching.fetch`."""
     from selftaught.corpus import fetching
 
-    out, links = Path(out), _links(Path(folder))
+    out, path = Path(out), _links(Path(folder))
     funnel = _begin(Path(folder), fetching.STAGE)
-    fetching.fetch(links, out / PAGES, settings or FetchSettings(), funnel, places=places)
-    storage.write_jsonl(out / LINKS_FILE, links)
+    total = funnel.counts["links", "kept"]
+    rules = settings or FetchSettings()
+    fetching.fetch(read_rows(path, Link), out / PAGES, rules, funnel, places=places, total=total)
+    storage.write_jsonl(out / LINKS_FILE, read_rows(path, Link))
     funnel.save(out)
 
 
-def extract_documents(folder: str | Path, out: str | Path, settings: ExtractionSettings | None = None) -> None:
-    """The main text of a folder of pages."""
-    folder = Path(folder)
-    links = {link.url: link for link in _links(folder)}
-    files = sorted((folder / PAGES).glob("*.warc.gz"))
-    if not files:
-        raise InputError(
-            f"{folder} holds no pages", expected=f"{PAGES}/*.warc.gz", hint="selftaught corpus fetch LINKS"
-        )
-    funnel = Funnel.load(folder).until(extraction.STAGE)
-    _write(extraction.extract(files, links, funnel, settings), Path(out), funnel)
+def extract_documents(
+    sources: Sequence[str | Path],
+    out: str | Path,
+    settings: ExtractionSettings | None = None,
+    *,
+    links: str | Path | None = None,
+) -> None:
+    """The main text of a folder of pages that `fetch_pages` made, or of anybody's WARC files and folders of them.
+
+    With `links`, a folder of links, the pages that are linked to are taken, with what is known of their submissions.
+    """
+    given = list(map(Path, sources))
+    files = find_archives(path / PAGES if (path / PAGES).is_dir() else path for path in given)
+    known = extraction.links_by_address(read_rows(_links(Path(links)), Link)) if links else None
+    before = Path(links) if links else given[0]
+    funnel = Funnel.load(before).until(extraction.STAGE) if before.is_dir() else Funnel()
+    target = Path(out) / DOCUMENTS_FILE
+    extraction.extract(files, target, funnel, settings or ExtractionSettings(), links=known)
+    if not funnel.counts[extraction.STAGE, "kept"]:
+        target.unlink()
+    _require(funnel.counts[extraction.STAGE, "kept"], funnel, "documents")
+    funnel.save(Path(out))
+    extraction.forget_parts(target)
 
 
 def clean_documents(source: str | Path, out: str | Path, settings: CleaningSettings | None = None) -> None:
@@ -96,12 +111,12 @@ def _begin(source: Path, stage: str) -> Funnel:
     return funnel
 
 
-def _links(folder: Path) -> list[Link]:
+def _links(folder: Path) -> Path:
     if not (folder / LINKS_FILE).is_file():
         raise InputError(
             f"{folder} holds no links", expected=LINKS_FILE, hint="selftaught corpus links SUBMISSIONS --out DIR"
         )
-    return list(read_rows(folder / LINKS_FILE, Link))
+    return folder / LINKS_FILE
 
 
 def _documents(source: Path) -> Iterator[Document]:
@@ -126,6 +141,10 @@ def _some(rows: Iterable[T], funnel: Funnel, what: str) -> Iterator[T]:
     count = 0
     for count, row in enumerate(rows, 1):  # noqa: B007 - counted on purpose
         yield row
+    _require(count, funnel, what)
+
+
+def _require(count: int, funnel: Funnel, what: str) -> None:
     if not count:
         reasons = ", ".join(f"{row.count} {row.reason}" for row in funnel.rows() if row.reason not in ("", "kept"))
         raise InputError(f"no {what} are left", got=f"dropped: {reasons}" if reasons else "nothing came in")

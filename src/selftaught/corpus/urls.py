@@ -42,3 +42,8 @@ def _query(parts: SplitResult) -> str:
     pairs = parse_qsl(query, keep_blank_values=True)
     kept = [(name, value) for name, value in pairs if name not in _TRACKING and not name.startswith("utm_")]
     return quote(query, safe="=&%+/:@!$'()*,;~-._?") if kept == pairs else urlencode(kept)
+
+
+def key(url: str) -> str:
+    """What tells an address from others although it was noted at another time: without scheme and leading `www.`."""
+    return (normalise(url) or url).partition("://")[2].removeprefix("www.")

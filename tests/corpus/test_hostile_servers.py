@@ -1,0 +1,240 @@
+"""Servers that mean harm or are broken: each page ends as a counted reason, and none of its neighbours is touched."""
+
+from __future__ import annotations
+
+import gzip
+import socketserver
+import threading
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selftaught.corpus import hosts, transport
+from selftaught.corpus.documents import Funnel
+from selftaught.corpus.fetching import fetch
+from selftaught.corpus.links import Link
+from selftaught.corpus.pages import read_pages
+from selftaught.corpus.politeness import FetchSettings
+
+HTML = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n"
+WHOLE = b"<p>all of it</p>"
+BOMB = gzip.compress(bytes(30 << 20))
+Send = Callable[[bytes], None]
+
+
+def answer(body: bytes, more: bytes = b"") -> bytes:
+    return HTML + more + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def drip(send: Send) -> None:
+    send(HTML + b"Content-Length: 1000\r\n\r\n")
+    for _ in range(1000):
+        send(b"x")
+        time.sleep(0.05)
+
+
+def endless(send: Send) -> None:
+    send(HTML + b"\r\n")
+    while True:
+        send(b"x" * 10_000)
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Answers each path with bytes, or lets a function send them."""
+
+    daemon_threads = True
+    request_queue_size = 128
+    block_on_close = False
+    robots: bytes | Callable[[Send], None] = answer(b"")
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.ranges: list[str] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    def reply(self, path: str, request: str) -> bytes | Callable[[Send], None]:
+        host = request.lower().partition("host: ")[2].partition("\r\n")[0]
+        fixed: dict[str, bytes | Callable[[Send], None]] = {
+            "/robots.txt": (lambda _: time.sleep(30)) if host.startswith("slow-robots") else self.robots,
+            "/good": answer(WHOLE),
+            "/drip": drip,
+            "/endless": endless,
+            "/bomb": answer(BOMB, b"Content-Encoding: gzip\r\n"),
+            "/short": HTML + b"Content-Length: 1000\r\n\r\ntoo little",
+            "/not-gzip": answer(b"plain", b"Content-Encoding: gzip\r\n"),
+            "/garbage": b"\x00\x01\x02 this is not HTTP\r\n\r\n",
+            "/header": HTML + b"X-Long: " + b"x" * 100_000 + b"\r\n\r\n",
+            "/nul": answer(b"<p>a\0b</p>"),
+            "/deep": answer(b"<div>" * 3000),
+            "/to-wikipedia": b"HTTP/1.1 302 Found\r\nLocation: https://en.wikipedia.org/wiki/X\r\nContent-Length: 0\r\n\r\n",
+        }
+        if path == "/busy" and self.asked[path] < 3:
+            return b"HTTP/1.1 429 Slow down\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        if path == "/breaks":
+            return self._breaking(request)
+        return fixed.get(path, answer(WHOLE))
+
+    def _breaking(self, request: str) -> bytes:
+        """The first half; the second if that is what is asked for."""
+        half, mark = len(WHOLE) // 2, b'Accept-Ranges: bytes\r\nETag: "one"\r\n'
+        if "range: bytes=" not in request.lower():
+            return HTML + mark + b"Content-Length: %d\r\n\r\n" % len(WHOLE) + WHOLE[:half]
+        self.ranges.append(request)
+        return answer(WHOLE[half:], mark).replace(b"200 OK", b"206 Partial Content")
+
+
+class Handler(socketserver.StreamRequestHandler):
+    server: Server
+
+    def handle(self) -> None:
+        request = b""
+        while not request.endswith(b"\r\n\r\n") and (line := self.rfile.readline()):
+            request += line
+        if not request:
+            return
+        path = request.split()[1].decode()
+        self.server.asked[path] += 1
+        reply = self.server.reply(path, request.decode("latin-1"))
+        with suppress(OSError):
+            if isinstance(reply, bytes):
+                self.wfile.write(reply)
+            else:
+                reply(self.wfile.write)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as found:
+        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+class Places(dict[str, Any]):
+    """Every name that ends in .test leads to the server."""
+
+    def __init__(self, server: Server) -> None:
+        self.here = ("127.0.0.1", server.server_address[1])
+        super().__init__({"any": self.here})
+
+    def __contains__(self, host: object) -> bool:
+        return str(host).endswith(".test")
+
+    def __getitem__(self, host: str) -> tuple[str, int]:
+        return self.here
+
+
+def get(server: Server, out: Path, *urls: str, **rules: Any) -> dict[str, str]:
+    funnel = Funnel()
+    settings = FetchSettings(**{"largest_bytes": 200_000, "timeout_seconds": 3, "first_pause_seconds": 0.01, **rules})
+    files = fetch([Link(url=url, karma=3) for url in urls], out, settings, funnel, places=Places(server))
+    assert funnel.counts["fetch", ""] == len(urls)
+    kept = {page.url: page.body.decode() for file in files for page in read_pages(file)}
+    assert funnel.counts["fetch", "kept"] == len(kept)
+    return {drop.url: drop.reason for drop in funnel.drops} | kept
+
+
+def test_each_way_to_harm_has_its_reason(server: Server, tmp_path: Path) -> None:
+    wanted = {
+        "/good": WHOLE.decode(),
+        "/busy": WHOLE.decode(),
+        "/breaks": WHOLE.decode(),
+        "/nul": "<p>a\0b</p>",
+        "/deep": "<div>" * 3000,
+        "/drip": "timeout",
+        "/endless": "too large",
+        "/bomb": "too large",
+        "/short": "cut short",
+        "/not-gzip": "wrong encoding",
+        "/garbage": "not HTTP",
+        "/header": "not HTTP",
+        "/to-wikipedia": "redirect to wikipedia",
+    }
+    found = get(server, tmp_path, *(f"http://h{number}.test{path}" for number, path in enumerate(wanted)))
+    assert {url.partition(".test")[2]: what for url, what in found.items()} == wanted
+    assert len(server.ranges) == 1
+    assert 'if-range: "one"' in server.ranges[0].lower()
+
+
+def test_robots_txt_that_does_not_come_allows_nothing_and_no_page_is_asked_for(server: Server, tmp_path: Path) -> None:
+    urls = [f"http://slow-robots.test/{number}" for number in range(50)]
+    found = get(server, tmp_path, *urls, timeout_seconds=0.3)
+    assert set(found.values()) <= {"robots.txt: timeout", "host does not answer"}
+    assert set(server.asked) == {"/robots.txt"}
+
+
+def test_a_name_that_leads_elsewhere_once_it_was_looked_at(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address that is connected to is looked at, whatever was resolved before."""
+
+    async def resolve(self: Any, host: str, port: int = 0, family: Any = None) -> list[dict[str, Any]]:
+        return [{"hostname": host, "host": "127.0.0.1", "port": 1, "family": 2, "proto": 0, "flags": 0}]
+
+    monkeypatch.setattr(transport._GuardedResolver, "resolve", resolve)
+    assert get(server, tmp_path, "http://rebound.example/") == {"http://rebound.example/": "private address"}
+    assert not server.asked
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1::1", True),
+        ("10.1.2.3", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("::1", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+        ("224.0.0.1", False),
+    ],
+)
+def test_which_addresses_are_public(address: str, public: bool) -> None:
+    assert transport.is_public(address) is public
+
+
+def test_very_many_links_to_one_host_hold_up_nobody_and_may_be_limited(server: Server, tmp_path: Path) -> None:
+    many = [f"http://large.test/{number}" for number in range(10_000)]
+    found = get(server, tmp_path, *many, "http://small.test/page", most_per_host=200)
+    assert Counter(found.values()) == {WHOLE.decode(): 201, "over 200 links to one host": 9800}
+    assert found["http://large.test/0"] == found["http://small.test/page"] == WHOLE.decode()
+
+
+def test_a_host_that_is_dead_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "RETRIES", 0)
+    urls = [f"http://dead.test/drip?{number}" for number in range(40)]
+    monkeypatch.setattr(Server, "reply", lambda self, path, _: self.robots if "robots" in path else drip)
+    found = get(server, tmp_path, *urls, timeout_seconds=0.2, per_host=1)
+    assert Counter(found.values()) == {"timeout": 5, "host does not answer": 35}
+
+
+def test_hosts_are_forgotten_when_there_are_too_many(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "_REMEMBERED", 10)
+    found = get(server, tmp_path, *(f"http://h{number % 60}.test/{number}" for number in range(120)), concurrent=4)
+    assert set(found.values()) == {WHOLE.decode()}
+    assert len(found) == 120
+
+
+def test_a_bomb_costs_little_memory(server: Server, tmp_path: Path) -> None:
+    get(server, tmp_path / "warm", "http://warm.test/good")
+    tracemalloc.start()
+    try:
+        assert list(get(server, tmp_path, "http://b.test/bomb", largest_bytes=4 << 20).values()) == ["too large"]
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
