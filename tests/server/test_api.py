@@ -137,12 +137,12 @@ def test_tokens_lie_where_their_offsets_say(server):
 def test_one_can_go_on_from_another_token(server):
     prompt = TOKENIZER.encode("the")
     told = server.ask(prompt=prompt, max_tokens=6, logprobs=4, seed=2)["choices"][0]["logprobs"]
-    other = next(token for token in told["top_ids"][3] if token != told["ids"][3])
+    assert [[name for _, name, _ in row] for row in told["alternatives"]] == [list(row) for row in told["top_logprobs"]]
+    other, value = next((token, value) for token, _, value in told["alternatives"][3] if token != told["ids"][3])
     ids = [*prompt, *told["ids"][:3], other]
     scored = server.ask(prompt=ids, max_tokens=0, echo=True, logprobs=1)["choices"][0]["logprobs"]
-    place = told["top_ids"][3].index(other)
     assert scored["ids"] == ids
-    assert scored["token_logprobs"][-1] == pytest.approx(list(told["top_logprobs"][3].values())[place], abs=1e-4)
+    assert scored["token_logprobs"][-1] == pytest.approx(value, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """`/v1/completions` as JSON: what a request may say, and how answers are written (OpenAI's API reference, "Completions").
 
-Beyond OpenAI's fields: `top_k`, `min_p` and `repetition_penalty`, and ids beside tokens in `logprobs`.
+Beyond OpenAI's fields: `top_k`, `min_p` and `repetition_penalty`, and ids in `logprobs`.
 """
 
 from __future__ import annotations
@@ -224,16 +224,18 @@ def _logprobs(tokens: Sequence[Placed], model: LanguageModel) -> dict[str, Any]:
         return written(model.tokenizer, token)
 
     rows = [
-        None if one.told.log_prob is None else {token: _finite(value) for token, value in one.told.alternatives}
+        None
+        if one.told.log_prob is None
+        else [(token, text(token), _finite(value)) for token, value in one.told.alternatives]
         for one in tokens
     ]
     return {
         "tokens": [text(one.told.token) for one in tokens],
         "token_logprobs": [None if one.told.log_prob is None else _finite(one.told.log_prob) for one in tokens],
-        "top_logprobs": [None if row is None else {text(token): value for token, value in row.items()} for row in rows],
+        "top_logprobs": [None if row is None else {name: value for _, name, value in row} for row in rows],
         "text_offset": [one.offset for one in tokens],
         "ids": [one.told.token for one in tokens],
-        "top_ids": [None if row is None else list(row) for row in rows],
+        "alternatives": rows,
     }
 
 
