@@ -21,7 +21,7 @@ from selftaught.finetuning import fitting, saving
 from selftaught.finetuning.plan import ABLATIONS, FinetuningPlan, ablations, layer_curve
 from selftaught.finetuning.predicting import FinetunedModel
 from selftaught.finetuning.running import average, finetune
-from selftaught.report.finetuned import FineTuned
+from selftaught.report.records import FineTuned
 from selftaught.tasks.labelled import Labelled
 from tests.finetuning.conftest import rows
 

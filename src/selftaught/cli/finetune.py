@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from selftaught import console, settings, storage
 from selftaught.finetuning.plan import FinetuningPlan
-from selftaught.report.finetuned import FINETUNED_FILE, FineTuned
+from selftaught.report.records import FINETUNED_FILE, FineTuned
 from selftaught.tasks.own import OWN, OwnData
 
 

@@ -13,7 +13,7 @@ from selftaught.errors import UsageError
 from selftaught.finetuning.fitting import RESULT_FILE, Fitting, Result
 from selftaught.finetuning.plan import FinetuningPlan, ablations, layer_curve
 from selftaught.finetuning.preparing import prepare
-from selftaught.report.finetuned import FINETUNED_FILE, FineTuned
+from selftaught.report.records import FINETUNED_FILE, FineTuned
 from selftaught.tasks import glue
 from selftaught.tasks.labelled import Task
 from selftaught.tasks.own import OWN, OwnData, read_own

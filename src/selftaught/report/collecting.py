@@ -12,11 +12,13 @@ from selftaught.corpus.documents import FUNNEL_FILE, FunnelRow
 from selftaught.errors import InputError, SelftaughtError
 from selftaught.report.records import (
     COPIED_FILE,
+    FINETUNED_FILE,
     MEMORIZATION_FILE,
     OVERLAP_FILE,
     RESULTS_FILE,
     SAMPLES_FILE,
     CopiedSpan,
+    FineTuned,
     LearningPoint,
     Memorization,
     Overlap,
@@ -53,6 +55,7 @@ class Material:
     copies: list[CopiedSpan] = field(default_factory=list)
     memorizations: list[Memorization] = field(default_factory=list)
     """Smallest model first."""
+    finetuned: list[FineTuned] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """What could not be read, in words; the page is made of the rest."""
 
@@ -125,6 +128,7 @@ def collect(folder: Path) -> Material:
         overlaps=reader.listed(of("overlap"), OVERLAP_FILE, Overlap),
         copies=reader.rows(of("overlap"), COPIED_FILE, CopiedSpan),
         memorizations=_newest_of_each(reader.values(of("memorize"), MEMORIZATION_FILE, Memorization)),
+        finetuned=reader.listed(of("finetune"), FINETUNED_FILE, FineTuned),
         problems=reader.problems,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught import storage
-from selftaught.report import charts, figures, memorization, published, tables, trends
+from selftaught.report import charts, figures, finetuning, memorization, published, tables, trends
 from selftaught.report.collecting import Material, collect
 from selftaught.report.records import RESULTS_FILE
 
@@ -59,6 +59,8 @@ def render(material: Material) -> str:
             copies=sorted(material.copies, key=lambda span: -span.words)[:_MOST_COPIES],
             memorized=memorization,
             memorized_figures=_drawn(memorization.all_figures(material.memorizations)),
+            finetuning=finetuning,
+            layer_figures=_drawn(finetuning.layer_figures(material.finetuned)),
             funnel=tables.funnel(material.funnel),
             seconds=sum(stage.record.seconds for stage in material.stages if stage.record.verb != "demo"),
             machine=machines[0] if machines else {},

@@ -12,6 +12,8 @@ RESULTS_FILE = "results.json"
 SAMPLES_FILE = "samples.jsonl"
 OVERLAP_FILE, COPIED_FILE = "overlap.json", "copied.jsonl"
 MEMORIZATION_FILE = "memorization.json"
+FINETUNED_FILE = "finetuned.json"
+"""A JSON list of `FineTuned`, in every folder that fine-tuning wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,3 +223,28 @@ class Memorization:
     """Most frequent first."""
     gap: Gap
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuned:
+    """One number of one task under one plan of fine-tuning, over all seeds."""
+
+    model: str
+    """Name of the pre-trained model."""
+    parameters: int
+    task: str
+    variant: str
+    """`full`, `no-auxiliary`, `from-scratch`, `lstm`, `layers-2`..."""
+    split: str
+    """`dev` chose the epoch; `test`, `mismatched`, `middle`, `high`; `train`: as many of the rows it was trained on."""
+    metric: str
+    median: float
+    lowest: float
+    highest: float
+    by_seed: tuple[float, ...]
+    error: float
+    """Standard error of the first seed's value, from the number of items."""
+    n: int
+    seconds: float
+    """All seeds together, measuring included."""
+    protocol: str
