@@ -1,47 +1,52 @@
-"""Hugging Face's GPT-2 format, both ways: config.json + model.safetensors with their names, matrices transposed (Conv1D)."""
+"""Hugging Face's formats of GPT-2 and GPT-1, both ways: config.json and tensors with their names, matrices turned (Conv1D)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import torch
 
-from selftaught import storage
-from selftaught.checkpoint.native import read_tensors
-from selftaught.errors import DamagedFileError, InputError, MismatchError
+from selftaught import console, storage
+from selftaught.checkpoint import matching
+from selftaught.checkpoint.matching import Place
+from selftaught.errors import DamagedFileError, InputError
+from selftaught.model import cost
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
-from selftaught.tokenizer.alphabet import written
-from selftaught.tokenizer.files import END_OF_TEXT
+from selftaught.tokenizer import files, formats
 from selftaught.tokenizer.tokenizer import Tokenizer
 
 CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE = "config.json", "model.safetensors", "model.safetensors.index.json"
-_OUTER = {"tokens": "wte", "positions": "wpe", "norm": "ln_f"}
-_INNER = {
-    "attention_norm": "ln_1",
-    "attention.query_key_value": "attn.c_attn",
-    "attention.output": "attn.c_proj",
-    "feed_norm": "ln_2",
-    "feed.inner": "mlp.c_fc",
-    "feed.outer": "mlp.c_proj",
+PICKLED_FILE, PICKLED_INDEX_FILE = "pytorch_model.bin", "pytorch_model.bin.index.json"
+_OUTER = {
+    "before": {"tokens": "wte", "positions": "wpe", "norm": "ln_f"},
+    "after": {"tokens": "tokens_embed", "positions": "positions_embed"},
 }
-_TRANSPOSED = frozenset(("attention.query_key_value", "attention.output", "feed.inner", "feed.outer"))
+_ACTIVATIONS: dict[str, Literal["gelu-tanh", "gelu"]] = {
+    "gelu_new": "gelu-tanh",
+    "gelu_pytorch_tanh": "gelu-tanh",
+    "gelu": "gelu",
+}
 
 
-def _names(shape: ModelShape) -> dict[str, tuple[str, bool]]:
-    """Our name of each tensor -> their name, and whether it is transposed."""
-    names = {}
-    for ours, theirs in _OUTER.items():
+def places(shape: ModelShape) -> dict[str, Place]:
+    """Our name of each tensor -> theirs."""
+    found = {}
+    for ours, theirs in _OUTER[shape.norm].items():
         for kind in ("weight", "bias") if ours == "norm" else ("weight",):
-            names[f"{ours}.{kind}"] = (f"transformer.{theirs}.{kind}", False)
+            found[f"{ours}.{kind}"] = Place(name=f"transformer.{theirs}.{kind}")
     for layer in range(shape.layers):
-        for ours, theirs in _INNER.items():
+        for ours, theirs in (matching.NORMS | matching.MATRICES).items():
             for kind in ("weight", "bias"):
-                turned = kind == "weight" and ours in _TRANSPOSED
-                names[f"blocks.{layer}.{ours}.{kind}"] = (f"transformer.h.{layer}.{theirs}.{kind}", turned)
-    return names
+                found[f"blocks.{layer}.{ours}.{kind}"] = Place(
+                    name=f"transformer.h.{layer}.{theirs}.{kind}", turned=kind == "weight" and ours in matching.MATRICES
+                )
+    if not shape.tied:
+        found["head.weight"] = Place(name="lm_head.weight")
+    return found
 
 
 def is_model(folder: Path) -> bool:
@@ -50,44 +55,98 @@ def is_model(folder: Path) -> bool:
 
 
 def load(folder: Path) -> tuple[Transformer, Tokenizer]:
-    """Read a GPT-2 folder with safetensors weights, in one file or several.
+    """Read a GPT-2 or GPT-1 folder, its weights in one file or several.
 
-    Raises InputError for another network, for pickled weights, and for tensors that are missing or have another shape.
+    Pickled weights (pytorch_model.bin) are read by torch's loader that builds tensors and nothing else. Raises InputError for
+    another network, and for tensors that are missing or have another shape.
     """
-    with torch.device("meta"):
-        model = Transformer(read_shape(folder))
-    found = {name.removeprefix("transformer."): tensor for name, tensor in _tensors(folder).items()}
-    state = {}
-    for ours, (theirs, turned) in _names(model.shape).items():
-        tensor = found.get(theirs.removeprefix("transformer."))
-        if tensor is None:
-            raise InputError(f"the weights in {folder} have no tensor {theirs}", got=f"{len(found)} others")
-        state[ours] = (tensor.T if turned else tensor).to(torch.float32).contiguous()
-    try:
-        model.load_state_dict(state, assign=True)
-    except RuntimeError as problem:
-        raise InputError(f"the weights in {folder} do not fit {CONFIG_FILE}", got=str(problem)) from problem
-    return model.requires_grad_().eval(), Tokenizer.load(folder)
+    shape = read_shape(folder)
+    model = matching.fit(shape, places(shape), _Prefixed(_tensors(folder)), origin=folder, spare=_spare)
+    return model, Tokenizer.load(folder)
+
+
+def _spare(name: str) -> bool:
+    """Buffers of old versions, and the copy of a tied head that some files hold."""
+    return name.endswith((".attn.bias", ".attn.masked_bias")) or name == "lm_head.weight"
+
+
+class _Prefixed(Mapping[str, torch.Tensor]):
+    """The same tensors by full name: the bare network's files leave `transformer.` out."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self._tensors = tensors
+        heads = ("transformer.", "lm_head.")
+        self._names = {name if name.startswith(heads) else f"transformer.{name}": name for name in tensors}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._tensors[self._names[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+class _Safetensors(Mapping[str, torch.Tensor]):
+    """Tensors of several files, each read when it is asked for, so that no more than one is held twice."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        import safetensors
+
+        self._path_of: dict[str, Path] = {}
+        for path in paths:
+            try:
+                with safetensors.safe_open(path, framework="pt") as opened:
+                    self._path_of |= dict.fromkeys(opened.keys(), path)
+            except OSError as problem:
+                raise storage.input_error(path, problem) from problem
+            except safetensors.SafetensorError as problem:
+                raise DamagedFileError(
+                    f"{path} is damaged", expected="a safetensors file", got=str(problem)
+                ) from problem
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        import safetensors
+
+        with safetensors.safe_open(self._path_of[name], framework="pt") as opened:
+            tensor: torch.Tensor = opened.get_tensor(name).clone()
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._path_of)
+
+    def __len__(self) -> int:
+        return len(self._path_of)
 
 
 class _Index(msgspec.Struct, frozen=True):
     weight_map: dict[str, str]
 
 
-def _tensors(folder: Path) -> dict[str, torch.Tensor]:
-    if not (folder / INDEX_FILE).is_file():
-        if not (folder / WEIGHTS_FILE).is_file():
-            raise InputError(
-                f"no weights in {folder}",
-                expected=f"{WEIGHTS_FILE}",
-                hint="Pickled weights are never read: save them as safetensors with transformers.",
-            )
-        return read_tensors(folder / WEIGHTS_FILE)
-    names = sorted(set(storage.read_json(folder / INDEX_FILE, _Index).weight_map.values()))
+def _tensors(folder: Path) -> Mapping[str, torch.Tensor]:
+    for single, index in ((WEIGHTS_FILE, INDEX_FILE), (PICKLED_FILE, PICKLED_INDEX_FILE)):
+        names = _names(folder / index) if (folder / index).is_file() else [single]
+        paths = [folder / name for name in names]
+        if all(path.is_file() for path in paths):
+            return _Safetensors(paths) if single == WEIGHTS_FILE else _unpickled(paths)
+    raise InputError(f"no weights in {folder}", expected=f"{WEIGHTS_FILE} or {PICKLED_FILE}")
+
+
+def _names(index: Path) -> list[str]:
+    names = sorted(set(storage.read_json(index, _Index).weight_map.values()))
     for name in names:
         if Path(name).name != name:
-            raise DamagedFileError(f"{folder / INDEX_FILE} points outside its folder", got=name)
-    return {name: tensor for file in names for name, tensor in read_tensors(folder / file).items()}
+            raise DamagedFileError(f"{index} points outside its folder", got=name)
+    return names
+
+
+def _unpickled(paths: list[Path]) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
+    for path in paths:
+        found = matching.read_pickled(path)
+        tensors |= {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    return tensors
 
 
 class _Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,85 +156,152 @@ class _Config(msgspec.Struct, frozen=True, kw_only=True):
     n_layer: int = 12
     n_head: int = 12
     n_embd: int = 768
-    n_positions: int = 1024
+    n_positions: int | None = None
     n_inner: int | None = None
-    vocab_size: int = 50257
+    vocab_size: int | None = None
     activation_function: str = "gelu_new"
+    afn: str = "gelu"
+    """GPT-1's; there "gelu" has always meant the approximation by tanh."""
     layer_norm_epsilon: float = 1e-5
     scale_attn_weights: bool = True
     scale_attn_by_inverse_layer_idx: bool = False
+    reorder_and_upcast_attn: bool = False
     tie_word_embeddings: bool = True
+    add_cross_attention: bool = False
+    attn_pdrop: float = 0.1
+    embd_pdrop: float = 0.1
+    resid_pdrop: float = 0.1
 
 
 def read_shape(folder: Path) -> ModelShape:
-    """The shape that config.json describes. Raises InputError, naming the entry, for a network that is not GPT-2's."""
+    """The shape that config.json describes. Raises InputError, naming the entry, for another network than GPT-2's or GPT-1's."""
     config = storage.read_json(folder / CONFIG_FILE, _Config)
+    first = config.model_type == "openai-gpt"
     known: dict[str, tuple[object, ...]] = {
-        "model_type": ("gpt2",),
-        "activation_function": ("gelu_pytorch_tanh", "gelu_new"),
-        "n_inner": (None, 4 * config.n_embd),
-        "layer_norm_epsilon": (1e-5,),
+        "model_type": ("openai-gpt", "gpt2"),
+        "afn": ("gelu",),
+        "activation_function": tuple(_ACTIVATIONS)[::-1],
         "scale_attn_weights": (True,),
-        "scale_attn_by_inverse_layer_idx": (False,),
-        "tie_word_embeddings": (True,),
+        "add_cross_attention": (False,),
     }
     for name, values in known.items():
         if getattr(config, name) not in values:
             raise InputError(
                 f"{folder} holds another kind of network",
-                expected=f"{name} {values[-1]}",
+                expected=f"{name} {' or '.join(map(str, values))}",
                 got=f"{name} {getattr(config, name) or 'missing'}",
             )
+    if len({config.attn_pdrop, config.embd_pdrop, config.resid_pdrop}) > 1:
+        console.warn(
+            f"{folder} drops out at three rates; training goes on with that of residuals, {config.resid_pdrop}"
+        )
     return ModelShape(
         layers=config.n_layer,
         heads=config.n_head,
         channels=config.n_embd,
-        context=config.n_positions,
-        vocabulary=config.vocab_size,
+        context=config.n_positions or (512 if first else 1024),
+        vocabulary=config.vocab_size or (40478 if first else 50257),
+        norm="after" if first else "before",
+        dropout=config.resid_pdrop,
+        inner=0 if first else config.n_inner or 0,
+        activation="gelu-tanh" if first else _ACTIVATIONS[config.activation_function],
+        norm_epsilon=config.layer_norm_epsilon,
+        tied=config.tie_word_embeddings,
+        scale_by_layer=config.scale_attn_by_inverse_layer_idx and not first,
+        attention_float32=config.reorder_and_upcast_attn and not first,
     )
 
 
 def save(model: Transformer, tokenizer: Tokenizer, folder: str | Path) -> None:
-    """Write a folder that transformers' `from_pretrained` reads. Raises MismatchError for a GPT-1 (other norm) network."""
-    import json
+    """Write a folder that transformers' `from_pretrained` reads.
 
+    Raises InputError for a GPT-1 network with something that Hugging Face's class for it lacks.
+    """
     import safetensors.torch
 
     shape, folder = model.shape, Path(folder)
-    if shape.norm != "before":
-        raise MismatchError("only GPT-2 networks can be written in this format", got="normalisation after each block")
+    config = config_document(shape, tokenizer)
     state = model.state_dict()
     tensors = {
-        theirs: (state[ours].T if turned else state[ours]).cpu().contiguous()
-        for ours, (theirs, turned) in _names(shape).items()
+        place.name: (state[ours].T if place.turned else state[ours]).cpu().contiguous()
+        for ours, place in places(shape).items()
     }
-    storage.write_bytes(folder / WEIGHTS_FILE, safetensors.torch.save(tensors, metadata={"format": "pt"}))
-    vocabulary = tokenizer.vocabulary
-    ids = {written(token): number for token, number in vocabulary.ids.items()} | {END_OF_TEXT: tokenizer.end_of_text}
-    merges = "".join(f"{written(left)} {written(right)}\n" for left, right in vocabulary.merges)
-    storage.write_text(folder / "vocab.json", json.dumps(ids))
-    storage.write_text(folder / "merges.txt", f"#version: 0.2\n{merges}")
-    storage.write_json(
-        folder / "tokenizer_config.json",
-        {"tokenizer_class": "GPT2Tokenizer", "model_max_length": shape.context}
-        | dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT),
+    storage.require_space(folder.parent, sum(tensor.nbytes for tensor in tensors.values()))
+    with storage.writing(folder / WEIGHTS_FILE) as stream:
+        safetensors.torch.save_file(tensors, stream.name, metadata={"format": "pt"})
+    write_tokenizer(tokenizer, shape, folder)
+    storage.write_json(folder / "generation_config.json", _ends(tokenizer))
+    storage.write_text(folder / "README.md", _card(shape, tokenizer))
+    storage.write_json(folder / CONFIG_FILE, config)
+
+
+def write_tokenizer(tokenizer: Tokenizer, shape: ModelShape, folder: Path) -> None:
+    """Write the tokenizer's files as transformers reads them."""
+    files.write(folder, tokenizer.vocabulary, names=("vocab.json", "merges.txt"))
+    kind = {"tokenizer_class": "GPT2Tokenizer"} | dict.fromkeys(
+        ("bos_token", "eos_token", "unk_token"), files.END_OF_TEXT
     )
-    storage.write_json(folder / CONFIG_FILE, _config(shape, tokenizer.end_of_text))
+    if tokenizer.vocabulary.kind == "gpt1":
+        kind = {"tokenizer_class": "OpenAIGPTTokenizer", "unk_token": files.UNKNOWN}
+    else:
+        formats.write_tokenizer_json(folder / files.TOKENIZER_FILE, tokenizer.vocabulary)
+    storage.write_json(folder / "tokenizer_config.json", {"model_max_length": shape.context} | kind)
 
 
-def _config(shape: ModelShape, end_of_text: int) -> dict[str, Any]:
-    dropouts = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), shape.dropout)
-    return dropouts | {
-        "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": 1e-5,
+def _ends(tokenizer: Tokenizer) -> dict[str, int]:
+    """GPT-1 has no token that begins or ends a text."""
+    byte_level = tokenizer.vocabulary.kind == "gpt2"
+    return dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.end_of_text) if byte_level else {}
+
+
+def config_document(shape: ModelShape, tokenizer: Tokenizer) -> dict[str, Any]:
+    """config.json of a network. Raises InputError for what its class in transformers lacks."""
+    common = {
         "n_layer": shape.layers,
         "n_head": shape.heads,
         "n_embd": shape.channels,
         "n_positions": shape.context,
         "vocab_size": shape.vocabulary,
-        "bos_token_id": end_of_text,
-        "eos_token_id": end_of_text,
-        "tie_word_embeddings": True,
+        "layer_norm_epsilon": shape.norm_epsilon,
+        "tie_word_embeddings": shape.tied,
+        "dtype": "float32",
+        **dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), shape.dropout),
+        **_ends(tokenizer),
     }
+    if shape.norm == "before":
+        return common | {
+            "architectures": ["GPT2LMHeadModel"],
+            "model_type": "gpt2",
+            "activation_function": "gelu_new" if shape.activation == "gelu-tanh" else "gelu",
+            "n_inner": shape.inner or None,
+            "scale_attn_by_inverse_layer_idx": shape.scale_by_layer,
+            "reorder_and_upcast_attn": shape.attention_float32,
+        }
+    for name in ("inner", "activation", "scale_by_layer", "attention_float32"):
+        usual = getattr(ModelShape(layers=1, heads=1, channels=1), name)
+        if getattr(shape, name) != usual:
+            raise InputError(
+                "transformers' GPT-1 cannot be such a network",
+                expected=f"{name} {usual}",
+                got=f"{getattr(shape, name)}",
+            )
+    return common | {"architectures": ["OpenAIGPTLMHeadModel"], "model_type": "openai-gpt", "afn": "gelu"}
+
+
+_CARD = """---
+library_name: transformers
+pipeline_tag: text-generation
+---
+# A language model with the network of {paper}
+
+{parameters:,} parameters: {shape.layers} layers, {shape.heads} heads, {shape.channels} channels, a context of {shape.context}
+tokens, {ids:,} ids. Written by selftaught.
+
+It continues text in the manner of what it was trained on. What that was, its licence and its biases are not in these files:
+say so here before you share them.
+"""
+
+
+def _card(shape: ModelShape, tokenizer: Tokenizer) -> str:
+    paper = "GPT-2" if shape.norm == "before" else "GPT-1"
+    return _CARD.format(paper=paper, parameters=cost.parameters(shape), shape=shape, ids=tokenizer.vocabulary_size)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from selftaught import console
-from selftaught.checkpoint import huggingface, native
+from selftaught.checkpoint import hub, huggingface, nanogpt, native, openai
 from selftaught.errors import DamagedFileError, InputError, MismatchError
 from selftaught.model.transformer import Transformer
+from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer
 
 
@@ -23,24 +25,42 @@ class Loaded:
     origin: str
 
 
-def load(path: str | Path, device: str = "cpu") -> Loaded:
-    """Read a model folder of ours, a training run (its newest whole checkpoint) or a Hugging Face GPT-2 folder.
+def load(path: str | Path, device: str = "cpu", *, tokenizer: str | Path | None = None) -> Loaded:
+    """Read a model folder of ours, a training run (its newest whole checkpoint), or what another tool wrote.
 
+    Others are: Hugging Face's GPT-2 and GPT-1 folders, `hf://OWNER/NAME` on its hub, OpenAI's releases of both, nanoGPT's .pt
+    and llm.c's .bin; the last two hold no tokenizer, so that `tokenizer` names one (GPT-2's if it does not).
     Raises InputError if it is none of these, DamagedFileError if it is damaged.
     """
-    folder = Path(path)
+    folder = hub.fetched(str(path)) or Path(path)
+    if (reader := _file_reader(folder)) is not None:
+        return _checked(reader(folder), Tokenizer.load(tokenizer or files.PUBLISHED), folder, device)
     if native.is_model(folder):
-        model, tokenizer = native.load(folder)
+        model, own = native.load(folder)
     elif huggingface.is_model(folder):
-        model, tokenizer = huggingface.load(folder)
+        model, own = huggingface.load(folder)
+    elif openai.is_gpt2(folder):
+        model, own = openai.load_gpt2(folder)
+    elif openai.is_gpt1(folder):
+        model, own = openai.load_gpt1(folder)
     elif steps := checkpoints(folder):
-        _, model, tokenizer = newest(steps)
+        _, model, own = newest(steps)
     else:
         raise InputError(
             f"no model in {folder}",
-            expected="a model folder (shape.json), a training run (step-...), or a Hugging Face folder (config.json)",
-            got="no such folder" if not folder.exists() else "none of these files",
+            expected="a model folder (shape.json), a training run (step-...), a Hugging Face folder (config.json), a release of "
+            "OpenAI (hparams.json, params_shapes.json), nanoGPT's .pt or llm.c's .bin",
+            got="none of these" if folder.exists() else "no such file or folder",
         )
+    return _checked(model, Tokenizer.load(tokenizer) if tokenizer else own, folder, device)
+
+
+def _file_reader(path: Path) -> Callable[[Path], Transformer] | None:
+    """The reader of a single file that holds weights alone."""
+    return nanogpt.load_nanogpt if nanogpt.is_nanogpt(path) else nanogpt.load_llmc if nanogpt.is_llmc(path) else None
+
+
+def _checked(model: Transformer, tokenizer: Tokenizer, folder: Path, device: str) -> Loaded:
     if tokenizer.vocabulary_size > model.shape.vocabulary:
         raise MismatchError(
             f"tokenizer and network in {folder} do not belong together",
@@ -52,6 +72,8 @@ def load(path: str | Path, device: str = "cpu") -> Loaded:
 
 def _name(folder: Path) -> str:
     resolved = folder.resolve()
+    if resolved.is_file():
+        return resolved.stem
     return resolved.parent.name if re.fullmatch(r"step-\d+", resolved.name) else resolved.name
 
 

@@ -10,32 +10,51 @@ from typing import Literal
 from tyro.conf import Positional
 
 from selftaught import console, settings
-from selftaught.errors import OutputError
+from selftaught.errors import OutputError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(settings.Verb):
-    """Write a model in another format. Reading finds out by itself what lies in a folder."""
+    """Write a model in another format. Reading finds out by itself what lies in a place."""
 
-    source: Positional[Path]
-    """A model folder, a training run or a Hugging Face GPT-2 folder."""
+    source: Positional[str]
+    """A model folder, a training run, a Hugging Face folder of GPT-2 or GPT-1 or hf://OWNER/NAME, OpenAI's release of either,
+    nanoGPT's .pt, llm.c's .bin."""
     out: Positional[Path]
-    """Folder to make."""
-    to: Literal["hf", "native"] = "hf"
-    """hf: config.json and model.safetensors for transformers; native: our own folder."""
+    """Folder to make; for gguf, file."""
+    to: Literal["hf", "native", "gguf"] = "hf"
+    """hf: config.json and model.safetensors for transformers; native: our own folder; gguf: one file for llama.cpp."""
+    tokenizer: Path | None = None
+    """Tokenizer folder or file, for weights that come without one (nanoGPT, llm.c); GPT-2's if an installed package has it."""
 
 
 def run(argv: Sequence[str]) -> None:
     """Convert the model that `argv` names."""
     command = settings.resolve(Convert, argv, prog="selftaught convert").command
-    if command.out.exists() and (not command.out.is_dir() or any(command.out.iterdir())):
-        what = "a folder with something in it" if command.out.is_dir() else "a file"
-        raise OutputError(f"cannot convert into {command.out}", expected="a new folder", got=what)
-    from selftaught.checkpoint import huggingface, loading, native
-
-    loaded = loading.load(command.source)
-    writer = huggingface.save if command.to == "hf" else native.save
-    writer(loaded.model, loaded.tokenizer, command.out)
-    console.line(f"{loaded.name} -> {command.out}")
+    _require_new(command.out, is_file=command.to == "gguf")
+    console.line(f"{_write(command)} -> {command.out}")
     if command.json:
-        console.result({"source": str(command.source), "out": str(command.out), "format": command.to})
+        console.result({"source": command.source, "out": str(command.out), "format": command.to})
+
+
+def _write(command: Convert) -> str:
+    """Write the model and return its name."""
+    from selftaught.checkpoint import gguf, huggingface, loading, native
+    from selftaught.finetuning import exporting, saving
+
+    if command.to == "hf" and saving.is_finetuned(Path(command.source)):
+        found = saving.load(Path(command.source))
+        exporting.export(found, command.out)
+        return f"{found.description.name}, fine-tuned on {found.description.task},"
+    loaded = loading.load(command.source, tokenizer=command.tokenizer)
+    writer = {"hf": huggingface.save, "native": native.save, "gguf": gguf.save}[command.to]
+    writer(loaded.model, loaded.tokenizer, command.out)
+    return loaded.name
+
+
+def _require_new(out: Path, *, is_file: bool) -> None:
+    if is_file and out.suffix != ".gguf":
+        raise UsageError("gguf is one file", expected="a name that ends in .gguf", got=str(out))
+    if out.exists() and (not out.is_dir() or is_file or any(out.iterdir())):
+        what = "a folder with something in it" if out.is_dir() else "a file"
+        raise OutputError(f"cannot convert into {out}", expected="a new file" if is_file else "a new folder", got=what)
