@@ -10,11 +10,11 @@ import pytest
 from selftaught import storage
 from selftaught.corpus import documents
 from selftaught.corpus.building import BuildSettings
-from selftaught.corpus.cleaning import CleaningSettings, reason_to_drop
+from selftaught.corpus.cleaning import CleaningSettings, language_of, reason_to_drop
 from selftaught.corpus.deduplication import Deduplicator
 from selftaught.corpus.documents import Document, Drop, Funnel
 from selftaught.corpus.extraction import ExtractionSettings
-from selftaught.corpus.finishing import FinishingSettings, finish
+from selftaught.corpus.finishing import FinishingSettings, clean, finish
 from selftaught.corpus.splitting import side
 from selftaught.errors import DamagedFileError, InputError, UsageError
 from tests.reference.ngrams import jaccard
@@ -31,11 +31,48 @@ def prose(seed: int, words: int = 120) -> str:
         ("too short", "short"),
         ("0 1 2 + - * / = " * 40, "symbols"),
         ("the same line again\n" * 40, "repetition"),
+        ("".join(f"buy cheap pills here number {number} now\n" for number in range(60)), "repetition"),
+        (f"From Wikipedia, the free encyclopedia. {prose(1)}", "wikipedia copy"),
+        (f"{prose(1)} Lorem ipsum dolor sit amet.", "placeholder"),
+        ("".join(f"* {line}\n" for line in prose(1).split()[:60]), "bullets"),
+        ("".join(f"{line}...\n" for line in prose(1).split()[:60]), "ellipses"),
+        ("a b c d e f g h i j k l m " * 20, "word length"),
+        (f"Please enable JavaScript to see this. {prose(1, 40)}", "boilerplate"),
         (prose(1), ""),
+        ("\u3053\u308c\u306f\u65e5\u672c\u8a9e\u306e\u6587\u7ae0\u3067\u3059\u3002" * 30, ""),
     ],
 )
 def test_each_filter_names_its_reason(text: str, reason: str) -> None:
     assert reason_to_drop(text, CleaningSettings()) == reason
+
+
+ENGLISH = (
+    "The cat sat on the mat and looked out of the window, for it had nothing to do with the birds that have wings. "
+)
+FRENCH = "Le chat regardait par la fen\u00eatre, parce que les oiseaux qui volent ne l\u2019int\u00e9ressaient plus. "
+
+
+def test_languages_are_told_and_kept_or_dropped() -> None:
+    english = CleaningSettings(languages=("en",))
+    assert [language_of(text * 4) for text in (ENGLISH, FRENCH)] == ["en", "fr"]
+    assert reason_to_drop(FRENCH * 4, english) == "language fr"
+    assert reason_to_drop(ENGLISH * 4, CleaningSettings(languages=("fr", "en"), repeated_words=False)) == ""
+    assert reason_to_drop("Cats sit. " * 40, english, "en") == "no stop words"
+    rows = [Document(id="1", text=ENGLISH * 4), Document(id="2", text=FRENCH * 4)]
+    kept = clean(rows, Funnel(), CleaningSettings(repeated_words=False))
+    assert [row.language for row in kept] == ["en", "fr"]
+    with pytest.raises(UsageError, match="--languages cannot be english"):
+        CleaningSettings(languages=("english",))
+
+
+def test_mojibake_is_repaired_only_on_demand_and_nothing_else_is_changed() -> None:
+    pytest.importorskip("ftfy", reason="needs the extra `corpus`")
+    broken = f"caf\u00c3\u00a9 \u2018quoted\u2019  {prose(1)}"
+    row = Document(id="1", text=broken)
+    (kept,) = clean([row], Funnel(), CleaningSettings())
+    assert kept.text == broken
+    (kept,) = clean([row], Funnel(), CleaningSettings(mojibake=True))
+    assert kept.text == broken.replace("\u00c3\u00a9", "\u00e9")
 
 
 def test_exact_duplicates_ignore_case_and_white_space() -> None:

@@ -1,13 +1,54 @@
-"""Filters with named reasons. What passes is left exactly as it is: GPT-2 wants raw text."""
+"""Filters with named reasons. What passes stays exactly as it is, for GPT-2 wants raw text; mojibake is repaired on demand only.
+
+reason            dropped if                                              source
+short             fewer characters than wanted                            -
+language XX       another language than wanted, or none that is known     GPT-2 paper, section 3.7: pages that are not English
+wikipedia copy    the text says that it comes from Wikipedia              GPT-2 paper, section 2.1
+symbols           too few letters                                         Gopher (Rae et al. 2021, A.1.1), there by words
+word length       words are shorter or longer than words on average       Gopher: 3 to 10 characters
+bullets           nearly all lines are items of lists                     Gopher: 90 %
+ellipses          too many lines break off                                Gopher: 30 %
+no stop words     English that lacks what English cannot do without       Gopher: 2 of 8 words; only if English is wanted
+repetition        too many lines, or groups of words, stand there again   Gopher, table A1: lines; 2, 3 and 4 words
+placeholder       "lorem ipsum dolor"                                     C4 (Raffel et al. 2020, section 2.2)
+boilerplate       a short text that is a message of the site              C4: lines that ask for JavaScript; here whole texts
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from selftaught.corpus.ngrams import ngram_hashes
 from selftaught.corpus.ranges import require_least, require_share
+from selftaught.errors import MissingExtraError, UsageError
 
 LETTERS_LOOKED_AT = 20_000
+UNKNOWN = "unknown"
+_LANGUAGE_LOOKED_AT = 10_000
+_NGRAM_SHARES = {2: 0.20, 3: 0.18, 4: 0.16}
+"""Gopher, table A1: highest share of the characters (here: words) of a text that its most frequent group of words makes up."""
+_FEWEST_NGRAMS = 50
+_STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))
+_BULLETS = tuple("\u2022\u2023\u25aa\u25cf\u25e6*-")
+_ELLIPSES = ("...", "\u2026")
+_WIKIPEDIA = ("from wikipedia, the free encyclopedia", "this article uses material from the wikipedia article")
+_MESSAGES = (
+    *(
+        "enable javascript",
+        "javascript is disabled",
+        "enable cookies",
+        "access denied",
+        "403 forbidden",
+        "404 not found",
+    ),
+    *("page not found", "page you requested", "are you a robot", "verify you are human", "domain is for sale"),
+    *("account has been suspended", "unsupported browser"),
+)
+_LONGEST_MESSAGE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,25 +57,127 @@ class CleaningSettings:
 
     fewest_characters: int = 200
     """Shorter texts are dropped as `short`."""
+    languages: tuple[str, ...] = ()
+    """Languages to keep (`en`, `fr`...; ISO 639-1), all if none is given; WebText is `en` (GPT-2 paper, section 3.7). Others are
+    dropped as `language XX`."""
     lowest_letter_share: float = 0.5
     """Share of letters among non-blank characters; below it a text is dropped as `symbols`."""
+    shortest_mean_word: float = 2.5
+    """Mean length of words below which a text is dropped as `word length` (Gopher: 3; texts without blanks are not looked at)."""
+    longest_mean_word: float = 12.0
+    """Mean length of words above which a text is dropped as `word length` (Gopher: 10)."""
+    highest_bullet_share: float = 0.9
+    """Share of lines that begin with a bullet; above it a text is dropped as `bullets` (Gopher)."""
+    highest_ellipsis_share: float = 0.3
+    """Share of lines that end in an ellipsis; above it a text is dropped as `ellipses` (Gopher)."""
     highest_repeated_share: float = 0.6
-    """Share of non-empty lines that repeat an earlier one; above it a text is dropped as
-    `repetition` (after Gopher, Rae et al. 2021)."""
+    """Share of non-empty lines that repeat an earlier one; above it a text is dropped as `repetition` (Gopher: 0.3)."""
+    repeated_words: bool = True
+    """Whether to drop a text as `repetition` if one group of 2, 3 or 4 words is 20, 18 or 16 % of it (Gopher, table A1)."""
+    mojibake: bool = False
+    """Whether to repair text that was decoded wrongly before it came here, with ftfy; nothing else of a text is ever changed."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no length or share."""
-        require_least(self, 0, "fewest_characters")
-        require_share(self, "lowest_letter_share", "highest_repeated_share")
+        """Refuse what is no length, share or language."""
+        require_least(self, 0, "fewest_characters", "shortest_mean_word", "longest_mean_word")
+        names = ("lowest_letter_share", "highest_bullet_share", "highest_ellipsis_share", "highest_repeated_share")
+        require_share(self, *names)
+        for language in self.languages:
+            if not (len(language) == 2 and language.islower()):
+                raise UsageError(f"--languages cannot be {language}", expected="codes such as en or fr")
 
 
-def reason_to_drop(text: str, rules: CleaningSettings) -> str:
-    """Why a text is dropped, or "" if it is kept."""
+def language_of(text: str) -> str:
+    """The language of a text by its code (ISO 639-1), or `unknown`; sure from a few sentences on."""
+    from resiliparse.parse.lang import detect_fast
+
+    return str(detect_fast(text[:_LANGUAGE_LOOKED_AT])[0])
+
+
+def repaired(text: str) -> str:
+    """The text without mojibake. Raises MissingExtraError if ftfy is not installed."""
+    try:
+        import ftfy
+    except ImportError:
+        raise MissingExtraError("ftfy", "corpus") from None
+    return str(ftfy.fix_encoding(text))
+
+
+def reason_to_drop(text: str, rules: CleaningSettings, language: str = "") -> str:
+    """Why a text is dropped, or "" if it is kept; `language` is what `language_of` says if that was asked before."""
     if len(text) < rules.fewest_characters:
         return "short"
+    if rules.languages and (language := language or language_of(text)) not in rules.languages:
+        return f"language {language}"
+    return next((reason for reason, applies in _FILTERS if applies(text, rules)), "")
+
+
+def _symbols(text: str, rules: CleaningSettings) -> bool:
     signs = "".join(text[:LETTERS_LOOKED_AT].split())
-    if sum(map(str.isalpha, signs)) < rules.lowest_letter_share * max(1, len(signs)):
-        return "symbols"
-    lines = [line for line in map(str.strip, text.splitlines()) if line]
-    repeated = sum(count - 1 for count in Counter(lines).values())
-    return "repetition" if repeated > rules.highest_repeated_share * len(lines) else ""
+    return sum(map(str.isalpha, signs)) < rules.lowest_letter_share * max(1, len(signs))
+
+
+def _word_length(text: str, rules: CleaningSettings) -> bool:
+    words = text[:LETTERS_LOOKED_AT].split()
+    if len(words) * 30 < len(text[:LETTERS_LOOKED_AT]):  # no blanks between words: Chinese, Japanese, Thai
+        return False
+    return not rules.shortest_mean_word <= sum(map(len, words)) / max(1, len(words)) <= rules.longest_mean_word
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in map(str.strip, text.splitlines()) if line]
+
+
+def _bullets(text: str, rules: CleaningSettings) -> bool:
+    lines = _lines(text)
+    return sum(line.startswith(_BULLETS) for line in lines) > rules.highest_bullet_share * len(lines)
+
+
+def _ellipses(text: str, rules: CleaningSettings) -> bool:
+    lines = _lines(text)
+    return sum(line.endswith(_ELLIPSES) for line in lines) > rules.highest_ellipsis_share * len(lines)
+
+
+def _no_stop_words(text: str, rules: CleaningSettings) -> bool:
+    return rules.languages == ("en",) and len(_STOP_WORDS & set(text.lower().split())) < 2
+
+
+def _repetition(text: str, rules: CleaningSettings) -> bool:
+    lines = _lines(text)
+    if sum(count - 1 for count in Counter(lines).values()) > rules.highest_repeated_share * len(lines):
+        return True
+    return rules.repeated_words and any(share > _NGRAM_SHARES[n] for n, share in _top_shares(text))
+
+
+def _top_shares(text: str) -> Iterator[tuple[int, float]]:
+    """For groups of 2, 3 and 4 words: how much of the text the most frequent of them is, where it is there more than once."""
+    for n in _NGRAM_SHARES:
+        hashes = ngram_hashes(text, n)
+        if len(hashes) >= _FEWEST_NGRAMS:
+            most = int(np.unique(hashes, return_counts=True)[1].max())
+            yield n, most * n / len(hashes) if most > 1 else 0.0
+
+
+def _says_wikipedia(text: str, _: CleaningSettings) -> bool:
+    return any(phrase in text[:_LANGUAGE_LOOKED_AT].lower() for phrase in _WIKIPEDIA)
+
+
+def _placeholder(text: str, _: CleaningSettings) -> bool:
+    return "lorem ipsum dolor" in text.lower()
+
+
+def _boilerplate(text: str, _: CleaningSettings) -> bool:
+    return len(text) <= _LONGEST_MESSAGE and any(phrase in text.lower() for phrase in _MESSAGES)
+
+
+_FILTERS: tuple[tuple[str, Callable[[str, CleaningSettings], bool]], ...] = (
+    ("symbols", _symbols),
+    ("word length", _word_length),
+    ("bullets", _bullets),
+    ("ellipses", _ellipses),
+    ("no stop words", _no_stop_words),
+    ("repetition", _repetition),
+    ("wikipedia copy", _says_wikipedia),
+    ("placeholder", _placeholder),
+    ("boilerplate", _boilerplate),
+)

@@ -29,6 +29,8 @@ class Document:
     title: str = ""
     karma: int | None = None
     date: str = ""
+    language: str = ""
+    """Code of its language (ISO 639-1) or `unknown`; what `corpus.cleaning` took it for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from selftaught import console, storage
 from selftaught.corpus import documents, ranges
-from selftaught.corpus.cleaning import CleaningSettings, reason_to_drop
+from selftaught.corpus.cleaning import CleaningSettings, language_of, reason_to_drop, repaired
 from selftaught.corpus.documents import Document, Funnel
 from selftaught.corpus.splitting import side
 from selftaught.errors import InputError
@@ -65,14 +65,16 @@ def finish(rows: Iterable[Document], out: Path, funnel: Funnel, rules: Finishing
 
 
 def clean(rows: Iterable[Document], funnel: Funnel, rules: CleaningSettings) -> Iterator[Document]:
-    """The documents that pass the filters of `corpus.cleaning`."""
+    """The documents that pass the filters of `corpus.cleaning`, with their language noted."""
     for row in rows:
         funnel.enter(CLEAN)
-        if reason := reason_to_drop(row.text, rules):
+        text = repaired(row.text) if rules.mojibake else row.text
+        language = language_of(text)
+        if reason := reason_to_drop(text, rules, language):
             funnel.drop(CLEAN, reason, id=row.id, url=row.url)
             continue
         funnel.keep(CLEAN)
-        yield row
+        yield replace(row, text=text, language=language)
 
 
 def deduplicate(rows: Iterable[Document], funnel: Funnel, threshold: float) -> Iterator[Document]:
