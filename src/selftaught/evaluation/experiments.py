@@ -43,7 +43,7 @@ class Task:
     files: tuple[str, ...] = ()
     """Patterns of its files in the folder of data sets, any of which will do; none for a task made from the corpus."""
     long: bool = False
-    """Whether it takes so long that it is run only if it is named."""
+    """Whether it is run only if it is named: it takes long, or asks again what another task asks."""
 
     def found(self, data: Path) -> list[Path]:
         """Its files in a folder of data sets, those of the first pattern first."""

@@ -122,8 +122,20 @@ class TranslationAnswer:
     """Pairs shown before it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SentenceAnswer:
+    """How probable a sentence is, and whether people accept it."""
+
+    id: str
+    sentence: str
+    mean_log_prob: float
+    """Nats of a token."""
+    acceptable: bool
+
+
 Answer: TypeAlias = (
     TextAnswer
+    | SentenceAnswer
     | StretchAnswer
     | PassageAnswer
     | ChoiceAnswer
@@ -190,10 +202,13 @@ def last_words(
     ]
 
 
-def choices(model: LanguageModel, asked: Sequence[Choice], *, advance: Advance) -> list[ChoiceAnswer]:
-    """Ask for the most probable candidate: the highest sum of log-probabilities, not divided by length; the first of equals."""
+def choices(
+    model: LanguageModel, asked: Sequence[Choice], *, advance: Advance, mean: bool = False
+) -> list[ChoiceAnswer]:
+    """Ask for the most probable candidate: the highest sum of log-probabilities, or `mean` of a token; the first of equals."""
     pairs = [pair for question in asked for pair in _pairs(model, question)]
-    totals = iter([one.total for one in model.log_probs(pairs, advance)])
+    scored = model.log_probs(pairs, advance)
+    totals = iter([one.total / max(1, len(one.by_token)) if mean else one.total for one in scored])
     answers = []
     for question in asked:
         log_probs = tuple(next(totals) for _ in question.candidates)

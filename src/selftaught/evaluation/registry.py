@@ -12,6 +12,7 @@ from selftaught.corpus import documents
 from selftaught.errors import InputError
 from selftaught.evaluation import answering, measuring, summarizing, translating
 from selftaught.evaluation.experiments import Question, Result, Task
+from selftaught.evaluation.heuristics import HEURISTICS
 from selftaught.evaluation.measuring import Answer, Measured
 from selftaught.tasks import (
     cloze,
@@ -214,6 +215,7 @@ TASKS: dict[str, Task] = {
     "winograd": Task(summary="Winograd Schema Challenge, 273 schemas", ask=_winograd, files=(winograd.WSC273_FILE,)),
     "pdp60": Task(summary="Pronoun Disambiguation Problems, 60", ask=_pdp60, files=(winograd.PDP60_FILE,)),
     "cbt": Task(summary="Children's Book Test", ask=_cbt, files=cloze.CBT_FILES),
+    **HEURISTICS,
     "coqa": Task(summary="CoQA, all turns", ask=answering.coqa, files=(conversations.COQA_FILE,), long=True),
     "cnndm": Task(
         summary="CNN and Daily Mail summaries", ask=summarizing.cnn_dm, files=summaries.CNN_DM_FILES, long=True

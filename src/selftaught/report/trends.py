@@ -26,6 +26,11 @@ TITLES = {
     "1bw": "One Billion Words",
     "winograd": "Winograd schemas",
     "pdp60": "Pronoun disambiguation",
+    "sst2": "SST-2, zero-shot",
+    "cola": "CoLA, zero-shot",
+    "dprd": "Definite pronouns",
+    "winograd-mean": "Winograd, token means",
+    "race": "RACE, zero-shot",
     "coqa": "CoQA",
     "cnndm": "CNN and Daily Mail summaries",
     "wmt14-en-fr": "WMT-14 English to French",
@@ -45,7 +50,11 @@ METRICS = {
     "accuracy_NE": "accuracy, named entities",
     "accuracy_V": "accuracy, verbs",
     "accuracy_P": "accuracy, prepositions",
+    "accuracy_middle": "accuracy, middle school",
+    "accuracy_high": "accuracy, high school",
+    "matthews": "Matthews correlation",
     "f1": "F1",
+    "f1_macro": "macro-F1",
     "exact_match": "exact match",
     "accuracy_most_confident": "accuracy, most confident 1 %",
     "calibration_error": "calibration error",
@@ -55,7 +64,7 @@ METRICS = {
     "rouge_average": "ROUGE, mean of three",
     "bleu": "BLEU",
 }
-CHANCE = {"cloze": 0.1, "winograd": 0.5, "pdp60": 0.5, "cbt": 0.1}
+CHANCE = {"cloze": 0.1, "winograd": 0.5, "pdp60": 0.5, "cbt": 0.1, "dprd": 0.5, "winograd-mean": 0.5, "race": 0.25}
 """Accuracy of guessing."""
 _LOWER_IS_BETTER = ("bits_per_", "perplexity", "calibration")
 

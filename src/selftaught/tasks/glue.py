@@ -215,6 +215,22 @@ def read_task(name: str, data: Path, *, skip_unusable: bool = False) -> Task:
     )
 
 
+def read_split(name: str, data: Path, split: str) -> list[Labelled]:
+    """The labelled examples of one split of a task that comes in plain files.
+
+    Raises InputError where there are none, or for a row that is wrong, with file and line.
+    """
+    one = task(name)
+    folder = next((data / inner for inner in one.folders if (data / inner).is_dir()), data)
+    patterns = (*one.files.get(split, ()), *_JSONL.get(split, ()))
+    reader = ExampleReader(one.columns, one.labels)
+    paths = reading.first_found(folder, patterns)
+    found = [example for path in paths for example in reader.read(path, header=_header(one, path))]
+    if not found:
+        raise InputError(f"no labelled {split} examples of {name} in {folder}", expected=" or ".join(patterns))
+    return found
+
+
 def _from_files(name: str, one: GlueTask, folder: Path, reader: ExampleReader) -> Splits:
     found: dict[str, list[Labelled]] = {}
     for split in dict.fromkeys((*one.files, *_JSONL)):

@@ -28,12 +28,7 @@ def race(folder: Path, reader: ExampleReader) -> Splits:
     """
     found: dict[tuple[str, str], list[Labelled]] = {}
     for split in ("train", "dev", "test"):
-        for level in ("middle", "high"):
-            inner = sorted((folder / split / level).glob("*.txt"))
-            paths = inner or sorted(folder.glob(f"{split}-{level}*.jsonl*"))
-            rows = [example for path in paths for example in _passages(path, reader)]
-            if rows:
-                found[split, level] = rows
+        found |= {(split, level): rows for level, rows in race_levels(folder, split, reader).items()}
     if not any(split == "train" for split, _ in found):
         expected = "train/middle/*.txt or train-middle*.jsonl in a folder RACE"
         raise InputError(f"no training examples of race in {folder}", expected=expected)
@@ -51,6 +46,17 @@ def race(folder: Path, reader: ExampleReader) -> Splits:
         others=({"test": both("test")} if both("test") else {}) | others,
         notes=notes,
     )
+
+
+def race_levels(folder: Path, split: str, reader: ExampleReader) -> dict[str, list[Labelled]]:
+    """The questions of one split of RACE, for middle and for high schools, as far as there are any."""
+    found = {}
+    for level in ("middle", "high"):
+        inner = sorted((folder / split / level).glob("*.txt"))
+        paths = inner or sorted(folder.glob(f"{split}-{level}*.jsonl*"))
+        if rows := [example for path in paths for example in _passages(path, reader)]:
+            found[level] = rows
+    return found
 
 
 def _passages(path: Path, reader: ExampleReader) -> Iterator[Labelled]:
