@@ -1,0 +1,202 @@
+"""Generation: ours beside a loop without cache, transformers, CTranslate2, OpenVINO and llama.cpp, on the same random weights.
+
+    python bench/generation.py [--quick] [--json FILE]
+
+GPT-2 small's shape, greedy, prompts of 128 tokens and 128 new ones, one text and eight side by side; each peer is set against
+ours with weights of the same size. All take turns; medians of tokens a second are kept, once by the clock and once by the
+processor time of all threads, which a busy machine hardly changes. Before anything is timed, peers in float32 must draw the
+tokens that ours does. Then the time to the first token of a prompt of 900, and what share of the limit ours reaches: reading
+every weight once a token at the speed at which this machine reads memory. --quick: a sixth of the size, 32 + 32 tokens, and
+one text. See generation_peers.py for how to install the peers.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+from generation_peers import Generate, Ids, agreeing, matrix_weights, peers
+from selftaught import compute
+from selftaught.checkpoint import huggingface
+from selftaught.inference import compiled
+from selftaught.inference.recasting import WeightFormat
+from selftaught.model.initial import initialise
+from selftaught.model.shape import NAMED_SHAPES, ModelShape
+from selftaught.model.transformer import Transformer
+from selftaught.tokenizer import files
+from selftaught.tokenizer.tokenizer import Tokenizer
+from side_by_side import SideBySide
+
+BYTES: Mapping[WeightFormat, int] = {"float32": 4, "bfloat16": 2, "int8": 1}
+Work = Callable[[], object]
+
+
+def _model(shape: ModelShape) -> Transformer:
+    """A network whose choices are clear, so that rounding does not change what is drawn."""
+    model = Transformer(shape).eval()
+    generator = compute.generator("bench")
+    initialise(model, generator)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.05 if weight.ndim == 1 else 0.03)
+    return model
+
+
+def _tokenizer(size: int) -> Tokenizer:
+    """Any tokenizer of the vocabulary's size: converters ask for one."""
+    pairs = [(bytes([first]), bytes([second])) for first in range(256) for second in range(256)]
+    return Tokenizer(files.from_merges(pairs[: size - 257]))
+
+
+def _ours(model: Transformer, weights: WeightFormat) -> Generate:
+    decoder = compiled.decoder(model, weights)
+
+    def generate(prompts: Ids, new: int) -> Ids:
+        rows = range(len(prompts))
+        cache = decoder.cache(len(prompts))
+        drawn: Ids = [[int(decoder.prefill(cache, row, prompts[row]).argmax())] for row in rows]
+        for _ in range(new - 1):
+            best = decoder.step(cache, rows, [text[-1] for text in drawn]).argmax(-1).tolist()
+            for text, token in zip(drawn, best, strict=True):
+                text.append(token)
+        return drawn
+
+    return generate
+
+
+def _in_turns(works: Mapping[str, Work], repeats: int) -> dict[str, tuple[float, float]]:
+    """Median seconds of each by the clock and of processor time, after one turn that is not counted."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    names = list(works)
+    for turn in range(repeats + 1):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            gc.collect()
+            wall, cpu = time.perf_counter(), time.process_time()
+            works[name]()
+            if turn:
+                taken[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return {
+        name: (statistics.median(one for one, _ in times), statistics.median(one for _, one in times))
+        for name, times in taken.items()
+    }
+
+
+def _format_of(peer: str) -> WeightFormat:
+    name = peer.lower()
+    return "int8" if "int8" in name or "q8" in name else "bfloat16" if "bf" in name else "float32"
+
+
+def _compare(bench: SideBySide, contenders: Mapping[str, Generate], batch: int, prompt: int, new: int) -> None:
+    vocabulary = 50257 if not bench.quick else 8192
+    ids = torch.randint(vocabulary, (batch, prompt), generator=compute.generator("prompts")).tolist()
+    works = {name: (lambda made=made: made(ids, new)) for name, made in contenders.items()}
+    if batch > 1:  # what computes everything again for each token would take minutes
+        works = {name: work for name, work in works.items() if "loop" not in name}
+    taken = _in_turns(works, bench.repeats)
+    tokens = batch * new
+    for name in works:
+        if name.startswith("ours"):
+            continue
+        ours = f"ours, {_format_of(name)}"
+        for clock, unit in enumerate(("tokens/s", "tokens/CPU-s")):
+            bench.note(
+                f"{ours.removeprefix('ours, ')}, batch {batch}, {prompt} + {new}",
+                tokens / taken[ours][clock],
+                tokens / taken[name][clock],
+                name,
+                unit=unit,
+                larger_is_better=True,
+            )
+
+
+def _first_token(bench: SideBySide, contenders: Mapping[str, Generate], length: int) -> None:
+    vocabulary = 50257 if not bench.quick else 8192
+    ids = torch.randint(vocabulary, (1, length), generator=compute.generator("long prompt")).tolist()
+    works = {name: (lambda made=made: made(ids, 1)) for name, made in contenders.items()}
+    taken = _in_turns(works, bench.repeats)
+    for name in works:
+        if not name.startswith("ours"):
+            ours = taken[f"ours, {_format_of(name)}"]
+            for clock, unit in enumerate(("s", "CPU-s")):
+                bench.note(
+                    f"{_format_of(name)}, first token after {length}",
+                    ours[clock],
+                    taken[name][clock],
+                    name,
+                    unit=unit,
+                    larger_is_better=False,
+                )
+
+
+@numba.njit(parallel=True, fastmath=True)  # type: ignore[untyped-decorator]
+def _sum(numbers: Any) -> Any:
+    total = 0
+    for place in numba.prange(len(numbers)):
+        total += numbers[place]
+    return total
+
+
+def _share_of_limit(bench: SideBySide, model: Transformer, prompt: int) -> None:
+    """One text, steps only, in turns with reading as many bytes as its weights have."""
+    for weights, size in BYTES.items():
+        numbers = np.ones(size * matrix_weights(model) // 8, dtype=np.int64)
+        decoder = compiled.decoder(model, weights)
+        cache = decoder.cache()
+        decoder.prefill(cache, 0, list(range(prompt)))
+        steps, reads = [], []
+        _sum(numbers)
+        for turn in range(10 * bench.repeats):
+            start = time.perf_counter()
+            _sum(numbers)
+            middle = time.perf_counter()
+            decoder.step(cache, (0,), (turn,))
+            reads.append(middle - start)
+            steps.append(time.perf_counter() - middle)
+        gigabytes = numbers.nbytes / 1e9
+        for name, pick in (("median", statistics.median), ("fastest", min)):
+            bench.note(
+                f"{weights}, batch 1, a step, {name}",
+                gigabytes / pick(steps),
+                gigabytes / pick(reads),
+                "reading memory",
+                unit="GB/s",
+                larger_is_better=True,
+            )
+
+
+def main() -> None:
+    """Compare and show."""
+    bench = SideBySide("generation")
+    shape = NAMED_SHAPES["gpt2-small"]
+    if bench.quick:
+        shape = ModelShape(layers=6, heads=6, channels=384, vocabulary=8192)
+    model = _model(shape)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "model"
+        huggingface.save(model, _tokenizer(shape.vocabulary), folder)
+        theirs = peers(bench, model, folder, torch.get_num_threads())
+        contenders: dict[str, Generate] = {f"ours, {weights}": _ours(model, weights) for weights in BYTES} | theirs
+        ids = torch.randint(shape.vocabulary, (2, 24), generator=compute.generator("check")).tolist()
+        expected = contenders["ours, float32"](ids, 8)
+        for peer, generate in theirs.items():
+            if _format_of(peer) == "float32" and agreeing(expected, generate(ids, 8)) < 1:
+                raise SystemExit(f"{peer} draws other tokens than ours")
+        for batch in (1,) if bench.quick else (1, 8):
+            _compare(bench, contenders, batch, *((32, 32) if bench.quick else (128, 128)))
+        _first_token(bench, contenders, 200 if bench.quick else 900)
+    _share_of_limit(bench, model, 32 if bench.quick else 128)
+    bench.finish()
+
+
+if __name__ == "__main__":
+    main()
