@@ -13,13 +13,16 @@ import multiprocessing.connection
 import os
 import platform
 import resource
+import signal
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from selftaught.errors import UsageError
+from selftaught.errors import SelftaughtError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +31,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """From malloc.h."""
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +107,67 @@ def rank() -> int:
 def world_size() -> int:
     """Number of processes as torchrun sets it; 1 without torchrun."""
     return int(environment("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Join the processes that torchrun started beside this one for the time of the block; one process alone does nothing.
+
+    Should torchrun be killed, its processes are told to stop as by SIGTERM, instead of running on alone.
+    """
+    if world_size() == 1:
+        yield
+        return
+    import torch
+    from torch import distributed
+
+    if distributed.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(environment("LOCAL_RANK", "0")))
+    _follow_launcher()
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def _follow_launcher() -> None:
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True, name="follow-launcher").start()
+
+
+def from_first(work: Callable[[], T]) -> T:
+    """What `work` returns in the process of rank 0, in all of them; what it raises there ends all, and is told once."""
+    if world_size() == 1:
+        return work()
+    from torch import distributed
+
+    answer: list[Any] = [None, None]
+    problem: BaseException | None = None
+    if rank() == 0:
+        try:
+            answer[0] = work()
+        except BaseException as raised:  # noqa: BLE001  # raised again below, when the others know
+            problem = raised
+            answer[1] = raised.code if isinstance(raised, SystemExit) else getattr(raised, "exit_code", 1)
+    distributed.broadcast_object_list(answer, src=0)
+    if problem is not None:
+        raise problem
+    if answer[1] is not None:
+        told = SelftaughtError("the process of rank 0 has failed")
+        told.exit_code, told.told = answer[1], True
+        raise told
+    value: T = answer[0]
+    return value
 
 
 def machine(device: DeviceName = "auto", precision: PrecisionName = "auto") -> Machine:

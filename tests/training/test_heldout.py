@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from selftaught.compute import Machine
 from selftaught.errors import InputError
 from selftaught.model.transformer import loss_sum
 from selftaught.tokens.shards import open_shards
-from selftaught.training import parallel
 from selftaught.training.heldout import Heldout
 from tests.reference.networks import network
 
@@ -51,9 +49,3 @@ def test_windows_are_spread_over_the_text(there, asked):
 def test_refuses_a_text_that_is_none(empty):
     with pytest.raises(InputError, match="held-out"):
         Heldout(empty, context=32, tokens=100, rows=4)
-
-
-@pytest.mark.parametrize(("batch", "world"), [(8, 1), (8, 3), (5, 5), (2, 4)])
-def test_the_rows_of_all_ranks_are_the_batch(batch, world):
-    ranks = [replace(MACHINE, rank=rank, world_size=world) for rank in range(world)]
-    assert [row for machine in ranks for row in parallel.rows(batch, machine)] == list(range(batch))

@@ -65,6 +65,7 @@ def test_what_may_change_when_a_run_is_continued():
             "log_every",
             "checkpoint_seconds",
             "checkpoints_kept",
+            "parallel",
         )
     }
 

@@ -16,7 +16,7 @@ import torch
 
 from selftaught import errors, storage
 from selftaught.checkpoint import loading, native
-from selftaught.errors import DamagedFileError, InputError, MismatchError, OutputError, SelftaughtError, UsageError
+from selftaught.errors import DamagedFileError, InputError, MismatchError, OutputError, SelftaughtError
 from selftaught.report.records import LearningPoint
 from selftaught.training import pretraining
 from selftaught.training.pretraining import pretrain
@@ -223,12 +223,6 @@ def test_divergence_is_an_error_that_says_what_to_do(tokens: Path, tmp_path: Pat
     with pytest.raises(SelftaughtError, match=r"diverged at step \d+.*--peak-rate"):
         pretrain(wild, tokens=tokens, out=tmp_path)
     assert all(value.isfinite().all() for value in tensors(loading.checkpoints(tmp_path)[-1]).values())
-
-
-def test_refuses_several_processes(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="2 processes"):
-        pretrain(plan(), tokens=tokens, out=tmp_path)
 
 
 SMALL = (

@@ -85,11 +85,19 @@ def checkpoints(run: Path) -> list[Path]:
 
 def newest(steps: list[Path]) -> tuple[Path, Transformer, Tokenizer]:
     """The newest checkpoint that is whole; a warning for each damaged one. Raises DamagedFileError if none is."""
+    folder = newest_whole(steps)
+    return folder, *native.load(folder, verified=True)
+
+
+def newest_whole(steps: list[Path]) -> Path:
+    """Where the newest checkpoint is whose files are what was written; warns and raises as `newest` does."""
     problems = []
     for folder in reversed(steps):
         try:
-            return folder, *native.load(folder)
+            native.verify(folder)
         except DamagedFileError as problem:
             console.warn(problem.line())
             problems.append(problem)
+        else:
+            return folder
     raise problems[0]

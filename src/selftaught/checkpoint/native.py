@@ -1,18 +1,21 @@
 """Our own model folders: model.safetensors, shape.json, the tokenizer's two files, and manifest.json with the hash of each.
 
-The manifest is written last: a folder without it is not finished. A whole folder is made beside its place and renamed.
+Checkpoints that many processes wrote have a folder `model/` of shares instead (`checkpoint.sharded`) and are read all the
+same. The manifest is written last: a folder without it is not finished. A whole folder is made beside its place and renamed.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from selftaught import storage
+from selftaught.checkpoint import sharded
 from selftaught.errors import DamagedFileError, OutputError
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
@@ -33,24 +36,48 @@ def save(
 
     `tensors` (file name -> name -> tensor) and `documents` (file name -> JSON document) are kept beside, for training.
     """
-    folder = Path(folder)
-    temporary = folder.with_name(f".{folder.name}{storage.TEMPORARY}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        _write_tensors(temporary / WEIGHTS_FILE, model.state_dict())
-        storage.write_json(temporary / SHAPE_FILE, model.shape)
-        tokenizer.save(temporary)
+    with assembling(Path(folder)) as place:
+        _write_tensors(place / WEIGHTS_FILE, model.state_dict())
         for name, group in (tensors or {}).items():
-            _write_tensors(temporary / name, group)
-        for name, document in (documents or {}).items():
-            storage.write_json(temporary / name, document)
-        hashes = {path.name: storage.sha256(path) for path in sorted(temporary.iterdir())}
-        storage.write_json(temporary / MANIFEST_FILE, hashes)
-        _replace(temporary, folder)
+            _write_tensors(place / name, group)
+        write_documents(model.shape, tokenizer, place, documents or {})
+
+
+def write_documents(shape: ModelShape, tokenizer: Tokenizer, place: Path, documents: Mapping[str, object]) -> None:
+    """Write what a model folder holds besides tensors."""
+    storage.write_json(place / SHAPE_FILE, shape)
+    tokenizer.save(place)
+    for name, document in documents.items():
+        storage.write_json(place / name, document)
+
+
+@contextmanager
+def assembling(folder: Path, known: Mapping[str, str] | None = None) -> Iterator[Path]:
+    """Yield a place for the files of a model folder; on leaving the block they get their manifest, then the folder its name.
+
+    `known` are hashes of files by name that need not be read again; it may be filled within the block.
+    """
+    place = unfinished(folder)
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        place.mkdir(parents=True)
+        yield place
+        hashes = {name: (known or {}).get(name) or storage.sha256(place / name) for name in _files(place)}
+        storage.write_json(place / MANIFEST_FILE, hashes)
+        _replace(place, folder)
     except OSError as problem:
         raise storage.output_error(folder, problem) from problem
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def unfinished(folder: Path) -> Path:
+    """Where the files of a model folder lie while it is written."""
+    return folder.with_name(f".{folder.name}{storage.TEMPORARY}")
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def _replace(temporary: Path, folder: Path) -> None:
@@ -86,7 +113,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def is_model(folder: Path) -> bool:
     """Whether a folder is one of ours."""
-    return (folder / SHAPE_FILE).is_file() and (folder / WEIGHTS_FILE).is_file()
+    return (folder / SHAPE_FILE).is_file() and ((folder / WEIGHTS_FILE).is_file() or is_sharded(folder))
+
+
+def is_sharded(folder: Path) -> bool:
+    """Whether a model folder was written by many processes, each its share."""
+    return (folder / sharded.WEIGHTS_FOLDER).is_dir()
 
 
 def verify(folder: Path, names: Iterable[str] | None = None) -> None:
@@ -101,13 +133,20 @@ def verify(folder: Path, names: Iterable[str] | None = None) -> None:
             raise DamagedFileError(f"{folder / name} is damaged", expected=f"SHA-256 {hashes.get(name)}")
 
 
-def load(folder: str | Path) -> tuple[Transformer, Tokenizer]:
-    """Read a model folder, every file checked against its hash. Raises DamagedFileError where one is damaged."""
+def load(folder: str | Path, *, verified: bool = False) -> tuple[Transformer, Tokenizer]:
+    """Read a model folder, every file checked against its hash unless that was done.
+
+    Raises DamagedFileError where one is damaged.
+    """
     folder = Path(folder)
-    verify(folder)
+    if not verified:
+        verify(folder)
     model = Transformer(storage.read_json(folder / SHAPE_FILE, ModelShape))
+    weights = (
+        sharded.read(folder / sharded.WEIGHTS_FOLDER) if is_sharded(folder) else read_tensors(folder / WEIGHTS_FILE)
+    )
     try:
-        model.load_state_dict(read_tensors(folder / WEIGHTS_FILE), assign=True)
+        model.load_state_dict(weights, assign=True)
     except RuntimeError as problem:
-        raise DamagedFileError(f"{folder / WEIGHTS_FILE} does not fit {SHAPE_FILE}", got=str(problem)) from problem
+        raise DamagedFileError(f"the weights in {folder} do not fit {SHAPE_FILE}", got=str(problem)) from problem
     return model.requires_grad_().eval(), Tokenizer.load(folder)

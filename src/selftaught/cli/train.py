@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from selftaught import console, settings, storage
+from selftaught import compute, console, settings, storage
 from selftaught.report.records import LearningPoint
 from selftaught.training.plan import RECIPES, TrainingPlan
 
@@ -27,24 +28,40 @@ class Train(settings.Verb):
 
 
 def run(argv: Sequence[str]) -> None:
-    """Train, or continue, as `argv` says."""
-    resolved = settings.resolve(Train, argv, prog="selftaught train", recipes=RECIPES)
-    command = resolved.command
-    plan = command.settings
-    from selftaught.tokens.shards import read_index
+    """Train, or continue, as `argv` says; under torchrun together with the processes beside this one."""
+    with compute.joined():
+        resolved = compute.from_first(
+            lambda: settings.resolve(
+                Train, argv, prog="selftaught train", recipes=RECIPES
+            )  # what is wrong is said once
+        )
+        _train(resolved)
+        if compute.rank() == 0:
+            _report(resolved.command)
 
-    # What cannot be trained is refused before a folder is made for it.
-    plan.shape(read_index(command.tokens).vocabulary_size)
-    with storage.run(
-        command.out, verb="train", plan=plan, sources=resolved.sources, inputs={"tokens": command.tokens}
-    ) as opened:
-        if opened.finished:
+
+def _train(resolved: settings.Resolved[Train]) -> None:
+    command, opened = resolved.command, list[storage.Run]()
+    with ExitStack() as folder:
+
+        def is_finished() -> bool:
+            from selftaught.tokens.shards import read_index
+
+            # What cannot be trained is refused before a folder is made for it.
+            command.settings.shape(read_index(command.tokens).vocabulary_size)
+            inputs = {"tokens": command.tokens}
+            run = storage.run(command.out, verb="train", plan=command.settings, sources=resolved.sources, inputs=inputs)
+            opened.append(folder.enter_context(run))
+            return opened[0].finished
+
+        if compute.from_first(is_finished):
             console.line(f"{command.out} is finished")
-        else:
-            from selftaught.training.pretraining import pretrain
+            return
+        from selftaught.training.pretraining import pretrain
 
-            opened.declare(pretrain(plan, tokens=command.tokens, out=command.out).name)
-    _report(command)
+        last = pretrain(command.settings, tokens=command.tokens, out=command.out)
+        for first in opened:
+            first.declare(last.name)
 
 
 def _report(command: Train) -> None:

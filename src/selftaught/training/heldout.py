@@ -10,6 +10,7 @@ from selftaught.compute import Machine
 from selftaught.errors import InputError
 from selftaught.model.transformer import Transformer
 from selftaught.tokens.shards import Shards
+from selftaught.training.parallel import Processes
 from selftaught.training.step import mean_loss
 
 
@@ -36,6 +37,6 @@ class Heldout:
         self._bits_per_nat = shards.tokens / shards.bytes / math.log(2)
         """Bits per byte of one nat per token, over the whole of the held-out text."""
 
-    def bits_per_byte(self, model: Transformer, machine: Machine) -> float:
+    def bits_per_byte(self, model: Transformer, machine: Machine, processes: Processes | None = None) -> float:
         """Mean loss in bits per byte of text, the <|endoftext|> of each document counted in."""
-        return mean_loss(model, self._batches, machine) * self._bits_per_nat
+        return mean_loss(model, self._batches, machine, processes) * self._bits_per_nat

@@ -1,7 +1,8 @@
 """Muon: momentum whose matrices are made orthogonal before they change the weights (Jordan et al. 2024).
 
 Matrices of one shape go through the iteration together, in the number format that is fast here; torch's own does them one
-by one and always in bfloat16, which processors without it compute very slowly.
+by one and always in bfloat16, which processors without it compute very slowly. Where several processes train, each iterates
+over its part of the matrices, whole ones, whether weights are shared out or not (`parallel.with_whole_matrices`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+
+from selftaught.training.parallel import own_share, with_whole_matrices
 
 MOMENTUM = 0.95
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
@@ -29,20 +32,19 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # torch's may call the network again, which nothing here needs
         """Change the weights by their gradients."""
-        by_shape: dict[tuple[torch.Size, float], list[tuple[torch.Tensor, torch.Tensor]]] = {}
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                changes = self._change(weight, weight.grad).chunk(group["parts"])
-                for part, change in zip(weight.chunk(group["parts"]), changes, strict=True):
-                    # Wide matrices iterate over the smaller product; a tall one is turned.
-                    pair = (part.mT, change.mT) if part.shape[0] > part.shape[1] else (part, change)
-                    by_shape.setdefault((pair[0].shape, group["lr"]), []).append(pair)
-        for (shape, rate), pairs in by_shape.items():
-            orthogonals = orthogonal(torch.stack([change for _, change in pairs]), self._dtype)
-            for (part, _), change in zip(pairs, orthogonals, strict=True):
-                part.mul_(1 - rate * self._weight_decay).add_(change, alpha=-rate * SPREAD * math.sqrt(max(shape)))
+        chosen = [
+            (weight, group) for group in self.param_groups for weight in group["params"] if weight.grad is not None
+        ]
+
+        def work(numbers: list[int], changes: list[torch.Tensor]) -> list[torch.Tensor]:
+            return orthogonalised(changes, [chosen[number][1]["parts"] for number in numbers], self._dtype)
+
+        changes = [own_share(self._change(weight, weight.grad)) for weight, _ in chosen]
+        found = with_whole_matrices(changes, [weight for weight, _ in chosen], work)
+        for (weight, group), change in zip(chosen, found, strict=True):
+            longer = max(weight.shape[0] // group["parts"], weight.shape[1])
+            rate = group["lr"]
+            own_share(weight).mul_(1 - rate * self._weight_decay).add_(change, alpha=-rate * SPREAD * math.sqrt(longer))
 
     def _change(self, weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """The gradient ahead of its running mean, as Nesterov takes it."""
@@ -51,6 +53,21 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(weight)
         mean: torch.Tensor = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
         return gradient.lerp(mean, MOMENTUM)
+
+
+def orthogonalised(matrices: list[torch.Tensor], parts: list[int], dtype: torch.dtype) -> list[torch.Tensor]:
+    """`orthogonal` of each matrix, or of each of the `parts` that lie in it on top of one another."""
+    found = [torch.empty_like(matrix, memory_format=torch.contiguous_format) for matrix in matrices]
+    by_shape: dict[torch.Size, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+    for matrix, result, count in zip(matrices, found, parts, strict=True):
+        for part, place in zip(matrix.chunk(count), result.chunk(count), strict=True):
+            # Wide matrices iterate over the smaller product; a tall one is turned.
+            pair = (part.mT, place.mT) if part.shape[0] > part.shape[1] else (part, place)
+            by_shape.setdefault(pair[0].shape, []).append(pair)
+    for pairs in by_shape.values():
+        for (_, place), change in zip(pairs, orthogonal(torch.stack([part for part, _ in pairs]), dtype), strict=True):
+            place.copy_(change)
+    return found
 
 
 def orthogonal(matrices_NRC: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 
 from selftaught.errors import DamagedFileError
 from selftaught.training.muon import Muon
+from selftaught.training.parallel import share_like
 from selftaught.training.plan import TrainingPlan
 
 
@@ -64,8 +65,18 @@ class Optimizer:
             for entry, value in part.state[weight].items()
         }
 
+    def begin(self) -> None:
+        """Fill the state with what it is before the first step: zeros, which a checkpoint can then be read into."""
+        for part in self._parts:
+            for weight in (weight for group in part.param_groups for weight in group["params"]):
+                if isinstance(part, Muon):
+                    part.state[weight]["momentum"] = torch.zeros_like(weight)
+                else:
+                    means = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+                    part.state[weight].update(step=torch.zeros(()), **means)
+
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up a saved state. Raises DamagedFileError if it is of another network."""
+        """Take up a saved state, whole tensors. Raises DamagedFileError if it is of another network."""
         found: dict[str, dict[str, torch.Tensor]] = {}
         for key, value in state.items():
             name, _, entry = key.rpartition(":")
@@ -81,6 +92,4 @@ class Optimizer:
             for weight in (weight for group in part.param_groups for weight in group["params"]):
                 entries = found.get(names[weight], {})
                 # AdamW's count of steps is a number and stays on the processor.
-                part.state[weight].update(
-                    {entry: value.to(weight.device) if value.ndim else value for entry, value in entries.items()}
-                )
+                part.state[weight].update({entry: share_like(value, weight) for entry, value in entries.items()})

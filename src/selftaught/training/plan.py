@@ -54,6 +54,8 @@ class TrainingPlan:
     """Seed of weights, order of examples and dropout."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Format of matrix products; auto is bfloat16 where the machine has it. Weights and losses are float32 always."""
+    parallel: Literal["ddp", "fsdp"] = field(default="ddp", metadata={"changeable": True})
+    """Under torchrun: ddp keeps all weights in every process, fsdp (FSDP2) a share in each, for networks too large for one."""
     evaluate_every: int = field(default=100, metadata={"changeable": True})
     """Steps between measurements on held-out text."""
     evaluate_tokens: int = field(default=16384, metadata={"changeable": True})

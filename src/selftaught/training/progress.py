@@ -55,11 +55,15 @@ def require_same_plan(begun: TrainingPlan, plan: TrainingPlan) -> None:
 class Log:
     """The run's log.jsonl: a row every few steps, the same rows however often the run was stopped."""
 
-    def __init__(self, folder: Path, *, after: int) -> None:
-        """Continue the log after a step; rows of later ones are dropped, since they are done again."""
-        self._path = folder / storage.LOG_FILE
-        rows = _readable(self._path) if self._path.is_file() else []
-        storage.write_jsonl(self._path, [row for row in rows if row.step <= after])
+    def __init__(self, folder: Path, *, after: int, writes: bool = True) -> None:
+        """Continue the log after a step; rows of later ones are dropped, since they are done again.
+
+        Of several processes only one `writes`.
+        """
+        self._path, self._writes = folder / storage.LOG_FILE, writes
+        if writes:
+            rows = _readable(self._path) if self._path.is_file() else []
+            storage.write_jsonl(self._path, [row for row in rows if row.step <= after])
 
     def add(self, progress: Progress, *, rate: float, gradient_norm: float, heldout: float | None) -> Progress:
         """Write a row about the last step and the losses since the row before; they are then forgotten."""
@@ -74,7 +78,8 @@ class Log:
             seconds=progress.seconds,
             heldout_bits_per_byte=heldout,
         )
-        storage.append_line(self._path, msgspec.json.encode(point))
+        if self._writes:
+            storage.append_line(self._path, msgspec.json.encode(point))
         return replace(progress, losses=())
 
 
@@ -101,7 +106,8 @@ class Stop:
     """While it is entered, Ctrl-C and SIGTERM wait for the next `check`, so that no step is torn; a second one does not."""
 
     def __init__(self) -> None:
-        self._asked: int | None = None
+        self.asked: int | None = None
+        """The signal that came."""
         self._before: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
@@ -117,11 +123,11 @@ class Stop:
             signal.signal(number, handler)
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
-        if self._asked is not None:
+        if self.asked is not None:
             raise StopRequested(number).ending()
-        self._asked = number
+        self.asked = number
 
     def check(self) -> None:
         """Raise StopRequested if somebody asked to stop."""
-        if self._asked is not None:
-            raise StopRequested(self._asked)
+        if self.asked is not None:
+            raise StopRequested(self.asked)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from selftaught.compute import Machine
-from selftaught.model.transformer import Transformer, loss_sum
+from selftaught.model.transformer import Transformer
 from selftaught.training.optimizer import Optimizer
+from selftaught.training.parallel import Processes, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +38,16 @@ def train_step(
     rate: float,
     clip: float,
     machine: Machine,
+    processes: Processes | None = None,
 ) -> StepResult:
     """Add up the gradients of all micro-batches (ids_BT, targets_BT), each of the `tokens` with the same weight, and step once.
 
-    A loss or gradient that is not finite changes nothing in the weights: the caller sees it in the result.
+    Where several `processes` train, each gives its own micro-batches, as many as the others, and `tokens` are those of all. A
+    loss or gradient that is not finite changes nothing in the weights: the caller sees it in the result.
     """
-    total = torch.zeros((), device=machine.device)
-    for ids_BT, targets_BT in micro_batches:
-        loss = _loss_sum(model, ids_BT, targets_BT, machine) / tokens
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    processes = processes or Processes(model, machine)
+    total = processes.add_gradients(micro_batches, tokens)
+    norm = whole(torch.nn.utils.clip_grad_norm_(model.parameters(), clip))
     result = StepResult(loss=float(total), gradient_norm=float(norm))
     if result.finite:
         optimizer.step(rate)
@@ -56,19 +56,25 @@ def train_step(
     return result
 
 
-@torch.inference_mode()
-def mean_loss(model: Transformer, batches: Iterable[tuple[torch.Tensor, torch.Tensor]], machine: Machine) -> float:
-    """Mean loss over batches in nats per token, without dropout, in the precision of training."""
-    total, count = 0.0, 0
+@torch.no_grad()
+def mean_loss(
+    model: Transformer,
+    batches: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    machine: Machine,
+    processes: Processes | None = None,
+) -> float:
+    """Mean loss over batches in nats per token, without dropout, in the precision of training.
+
+    Several processes deal the batches out among them.
+    """
+    processes = processes or Processes(model, machine)
+    total = torch.zeros((), dtype=torch.float64)
     model.eval()
-    for ids_BT, targets_BT in batches:
-        total += float(_loss_sum(model, ids_BT, targets_BT, machine))
-        count += targets_BT.numel()
+    for first in range(0, len(batches), machine.world_size):
+        # All processes compute equally often, since each may need the others' weights; what is one too many does not count.
+        number = first + machine.rank
+        loss = processes.loss_sum(*batches[min(number, len(batches) - 1)])
+        if number < len(batches):
+            total += float(loss)
     model.train()
-    return total / max(1, count)
-
-
-def _loss_sum(model: Transformer, ids_BT: torch.Tensor, targets_BT: torch.Tensor, machine: Machine) -> torch.Tensor:
-    kind = machine.device.partition(":")[0]
-    with torch.autocast(kind, machine.dtype, enabled=machine.dtype is not torch.float32):
-        return loss_sum(model, ids_BT.to(machine.device), targets_BT.to(machine.device))
+    return float(processes.sum(total)) / max(1, sum(targets_BT.numel() for _, targets_BT in batches))
