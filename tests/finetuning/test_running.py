@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from selftaught.cli.main import main
-from selftaught.compute import generator
 from selftaught.errors import DamagedFileError, InputError, MismatchError, SelftaughtError, UsageError
 from selftaught.finetuning import fitting, saving
 from selftaught.finetuning.plan import ABLATIONS, FinetuningPlan, ablations, layer_curve
@@ -23,7 +22,6 @@ from selftaught.finetuning.predicting import FinetunedModel
 from selftaught.finetuning.running import average, finetune
 from selftaught.report.records import FineTuned
 from selftaught.tasks.labelled import Labelled
-from tests.finetuning.conftest import rows
 
 QUICK = FinetuningPlan(epochs=3, batch_size=8, peak_rate=1e-2, precision="float32", lstm_units=16, log_every=5)
 
@@ -390,9 +388,3 @@ def test_the_command_survives_kill_9(pretrained: Path, data: Path, tmp_path: Pat
     process.wait()
     subprocess.run(command(tmp_path / "b"), check=True, stdout=subprocess.DEVNULL, env=environment)
     assert_same_run(tmp_path / "a", tmp_path / "b")
-
-
-def test_files_of_rows(tmp_path: Path) -> None:
-    rows(tmp_path / "a/b.jsonl", [{"a": 1}])
-    assert json.loads((tmp_path / "a/b.jsonl").read_text()) == {"a": 1}
-    assert generator("x", 1).initial_seed() == generator("x", 1).initial_seed()

@@ -28,6 +28,8 @@ class Finetune(settings.Verb):
     """Folder of data sets: SST-2/, MRPC/, RTE/... (docs/finetune.md)."""
     own: OwnData = field(default_factory=OwnData)
     """The task `own`."""
+    lstm_tokens: Path | None = None
+    """Token shards (selftaught pack) of the same tokenizer, to pre-train the LSTM on; else it begins with random weights."""
     ablations: bool = False
     """Also without the auxiliary loss, without pre-training, and with an LSTM (GPT-1 paper, table 5)."""
     layers_curve: bool = False
@@ -45,7 +47,7 @@ def run(argv: Sequence[str]) -> None:
     own = command.own if OWN in command.tasks else None
     for name in command.tasks:  # what cannot be read is refused before a folder is made for it
         running.require_known(name, command.data, own)
-    given = {"model": command.model, "data": command.data}
+    given = {"model": command.model, "data": command.data, "lstm tokens": command.lstm_tokens}
     if own is not None:
         given |= {"train": own.train, "dev": own.dev, "test": own.test}
     with storage.run(
@@ -59,7 +61,15 @@ def run(argv: Sequence[str]) -> None:
         if opened.finished:
             console.line(f"{command.out} is finished")
         else:
-            running.finetune(command.model, command.tasks, out=command.out, data=command.data, own=own, plans=plans)
+            running.finetune(
+                command.model,
+                command.tasks,
+                out=command.out,
+                data=command.data,
+                own=own,
+                plans=plans,
+                lstm_tokens=command.lstm_tokens,
+            )
             opened.declare(FINETUNED_FILE)
     _show(storage.read_json(command.out / FINETUNED_FILE, list[FineTuned]), json=command.json)
 

@@ -120,6 +120,7 @@ class Fitting:
             self.optimizer.restore(native.read_tensors(out / LAST / OPTIMIZER_FILE))
         self._order: tuple[int, list[list[int]]] = (-1, [])
         self._recent = 0.0
+        self._about_lstm = () if plan.network == "transformer" or lstm else ("the LSTM was not pre-trained",)
         self._keep_log()
 
     def _fresh(self, pretrained: Transformer, lstm: Lstm | None) -> tuple[Classifier, Progress]:
@@ -291,7 +292,7 @@ class Fitting:
             steps=self.steps,
             seconds=self.progress.seconds + time.monotonic() - started,
             precision=self.machine.precision,
-            notes=self.prepared.notes,
+            notes=(*self.prepared.notes, *self._about_lstm),
         )
         storage.write_json(self.out / RESULT_FILE, result)
         shutil.rmtree(self.out / LAST, ignore_errors=True)

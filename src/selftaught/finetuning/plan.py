@@ -46,6 +46,12 @@ class FinetuningPlan:
     """lstm: a single-layer LSTM in the same framework (section 5, table 5)."""
     lstm_units: int = 2048
     """Width of that LSTM (section 5)."""
+    lstm_steps: int = 2000
+    """Steps of its pre-training, if --lstm-tokens says on what."""
+    lstm_batch_size: int = 16
+    """Rows of such a step, as long as the model's context."""
+    lstm_rate: float = 2e-3
+    """Highest learning rate of its pre-training."""
     from_scratch: bool = False
     """Begin with random weights: no pre-training (section 5, table 5)."""
     layers_transferred: int | None = None
@@ -75,9 +81,18 @@ class FinetuningPlan:
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
-        for name in ("epochs", "batch_size", "lstm_units", "seeds", "micro_batch_tokens", "log_every"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "lstm_units",
+            "lstm_steps",
+            "lstm_batch_size",
+            "seeds",
+            "micro_batch_tokens",
+            "log_every",
+        ):
             _require(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
-        for name in ("peak_rate", "clip"):
+        for name in ("peak_rate", "lstm_rate", "clip"):
             _require(name, 0 < getattr(self, name) < math.inf, "more than 0", getattr(self, name))
         for name in ("dropout", "classifier_dropout", "beta1", "beta2", "warmup"):
             _require(name, 0 <= getattr(self, name) < 1, "0 or more and less than 1", getattr(self, name))

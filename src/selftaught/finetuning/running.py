@@ -11,6 +11,8 @@ from selftaught.checkpoint import loading
 from selftaught.checkpoint.loading import Loaded
 from selftaught.errors import UsageError
 from selftaught.finetuning.fitting import RESULT_FILE, Fitting, Result
+from selftaught.finetuning.lstm import Lstm
+from selftaught.finetuning.lstm_pretraining import pretrain_lstm
 from selftaught.finetuning.plan import FinetuningPlan, ablations, layer_curve
 from selftaught.finetuning.preparing import prepare
 from selftaught.report.records import FINETUNED_FILE, FineTuned
@@ -18,6 +20,8 @@ from selftaught.tasks import glue
 from selftaught.tasks.labelled import Task
 from selftaught.tasks.own import OWN, OwnData, read_own
 from selftaught.training.progress import Stop
+
+LSTM_FOLDER = "lstm-pretrained"
 
 
 def finetune(
@@ -29,13 +33,15 @@ def finetune(
     own: OwnData | None = None,
     plan: FinetuningPlan | None = None,
     plans: Sequence[FinetuningPlan] | None = None,
+    lstm_tokens: str | Path | None = None,
 ) -> list[FineTuned]:
     """Fine-tune a pre-trained model on labelled tasks, each alone; return what was measured, medians over seeds.
 
     Tasks are GPT-1's twelve, found below `data`, or `own` for files of the user's (see `OwnData`). `plans` run beside each other,
-    as for the paper's ablations (`plan.ablations`); else `plan` alone. Each run lies in OUT/TASK/VARIANT/seed-N, is resumed where
-    it was interrupted and not repeated when done; finetuned.json holds all results. Raises UsageError for an unknown task,
-    InputError for data that cannot be used, SelftaughtError if a loss is not a number any more.
+    as for the paper's ablations (`plan.ablations`); else `plan` alone. An LSTM is first pre-trained on the token shards in
+    `lstm_tokens`, if they are given. Each run lies in OUT/TASK/VARIANT/seed-N, is resumed where it was interrupted and not
+    repeated when done; finetuned.json holds all results. Raises UsageError for an unknown task, InputError for data that cannot
+    be used, SelftaughtError if a loss is not a number any more.
     """
     wanted = list(plans or [plan or FinetuningPlan()])
     names = [tasks] if isinstance(tasks, str) else list(tasks)
@@ -43,7 +49,11 @@ def finetune(
     loaded = loading.load(model)
     for name, task in read.items():
         if any(not _result_file(Path(out), name, one, seed).is_file() for one in wanted for seed in _seeds(one)):
-            _run_task(task, loaded, wanted, Path(out))
+            known = None
+            if lstm_tokens is not None and any(one.network == "lstm" for one in wanted):
+                first = next(one for one in wanted if one.network == "lstm")
+                known = pretrain_lstm(first, loaded, tokens=Path(lstm_tokens), out=Path(out) / LSTM_FOLDER)
+            _run_task(task, loaded, wanted, Path(out), known)
         storage.write_json(Path(out) / FINETUNED_FILE, collect(Path(out), loaded.name))
     rows = collect(Path(out), loaded.name)
     return [row for row in rows if row.task in names and row.variant in {one.variant for one in wanted}]
@@ -94,7 +104,7 @@ def _result_file(out: Path, task: str, plan: FinetuningPlan, seed: int) -> Path:
     return _folder(out, task, plan, seed) / RESULT_FILE
 
 
-def _run_task(task: Task, loaded: Loaded, plans: Sequence[FinetuningPlan], out: Path) -> None:
+def _run_task(task: Task, loaded: Loaded, plans: Sequence[FinetuningPlan], out: Path, lstm: Lstm | None) -> None:
     prepared = prepare(task, loaded, plans[0])
     with Stop() as stop:
         for plan in plans:
@@ -102,7 +112,7 @@ def _run_task(task: Task, loaded: Loaded, plans: Sequence[FinetuningPlan], out: 
                 folder = _folder(out, task.name, plan, seed)
                 if (folder / RESULT_FILE).is_file():
                     continue
-                fitting = Fitting(plan, prepared, loaded.model, out=folder, seed=seed, stop=stop)
+                fitting = Fitting(plan, prepared, loaded.model, out=folder, seed=seed, stop=stop, lstm=lstm)
                 words = f"{task.name} {plan.variant} seed {seed}"
                 with console.progress(words, fitting.steps, unit="steps", done=fitting.progress.step) as bar:
                     result = fitting.run(bar)
