@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
+from unittest import mock
 
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from selftaught.errors import UsageError
-from selftaught.model import cost
+from selftaught.model import cost, transformer
 from selftaught.model.shape import NAMED_SHAPES, ModelShape
 from selftaught.model.transformer import Transformer, loss_sum
 from tests.reference.networks import network
@@ -44,6 +47,47 @@ def test_formula_and_profiler_agree_on_operations():
     counted = counter.get_total_flops()
     expected = cost.training_flops_per_token(model.shape, 32) * ids.numel()
     assert counted == expected - attention
+
+
+def kept_bytes(layers: int, channels: int) -> int:
+    """Bytes of all tensors, each once, that autograd keeps for the way back in bfloat16, without the weights themselves."""
+    model = network(layers=layers, channels=channels, context=32).train()
+    weights, kept = {weight.data_ptr() for weight in model.parameters()}, {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        # Holding the tensor keeps its address from being given to another.
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    ids = torch.zeros(4, 32, dtype=torch.long)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16),
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION),
+        mock.patch.object(transformer, "causal_attention", partial(scaled_dot_product_attention, is_causal=True)),
+    ):
+        loss_sum(model, ids, ids)
+    return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
+
+
+@pytest.mark.parametrize("channels", [64, 128])
+def test_formula_and_autograd_agree_on_activations(channels):
+    a_layer = kept_bytes(3, channels) - kept_bytes(2, channels)
+    weights = 2 * 12 * channels * channels  # in bfloat16, which autocast makes once for all tokens
+    shape = ModelShape(layers=1, heads=2, channels=channels)
+    # Beside the formula: means and deviations of the norms, sums of the attention's rows.
+    assert (a_layer - weights) / (4 * 32) == pytest.approx(cost.activation_bytes_per_token(shape), rel=0.02)
+
+
+def test_memory_and_traffic_of_many_processes():
+    shape = NAMED_SHAPES["gpt2-xl"]
+    weights = cost.parameters(shape)
+    alone = cost.training_bytes(shape, rows=0)
+    assert alone == 16 * weights
+    assert cost.training_bytes(shape, rows=0, shares=64) - alone // 64 == 8 * 50257 * 1600
+    assert cost.traffic_bytes(shape, processes=1) == 0
+    assert cost.traffic_bytes(shape, processes=4) == 6 * weights
+    assert cost.traffic_bytes(shape, processes=4, gathers=2) == 9 * weights
 
 
 def test_shapes_compare_by_value():

@@ -25,3 +25,36 @@ def forward_flops_per_token(shape: ModelShape, context: int | None = None) -> in
 def training_flops_per_token(shape: ModelShape, context: int | None = None) -> int:
     """Forward once and backward, which costs twice as much (Kaplan et al. 2020, section 2.1)."""
     return 3 * forward_flops_per_token(shape, context)
+
+
+WEIGHT_BYTES, STATE_BYTES = 4, 16
+"""A float32 number; a float32 weight with its gradient and AdamW's two means."""
+
+
+def activation_bytes_per_token(shape: ModelShape) -> int:
+    """What blocks keep of a token for the way back in bfloat16, with an attention kernel that keeps no probabilities.
+
+    In numbers a channel: two float32 residuals; in bfloat16 two normalised ones, queries, keys and values (3), what attention
+    gives by head and by position (2), and the inner layer before and after its GELU (4 each).
+    """
+    return shape.layers * shape.channels * (2 * 4 + 2 * (2 + 3 + 2 + 8))
+
+
+def training_bytes(shape: ModelShape, *, rows: int, shares: int = 1) -> int:
+    """Memory of a process that computes `rows` at a time and holds one of `shares` of weights, gradients and optimizer.
+
+    A process with a share gathers the weights of the block it computes and of the next; the embedding counts as one.
+    """
+    kept = parameters(shape) * STATE_BYTES // shares
+    block = max(12 * shape.channels * shape.channels, shape.vocabulary * shape.channels)
+    gathered = 2 * WEIGHT_BYTES * block if shares > 1 else 0
+    return kept + gathered + rows * shape.context * activation_bytes_per_token(shape)
+
+
+def traffic_bytes(shape: ModelShape, *, processes: int, gathers: int = 0) -> int:
+    """What a process sends in a step: gradients summed over all in a ring, or with shares their sum, and weights gathered.
+
+    `gathers` is how often weights are gathered, twice a micro-batch (forward and backward); 0 where each has all weights.
+    """
+    times = 1 + gathers if gathers else 2
+    return WEIGHT_BYTES * parameters(shape) * times * (processes - 1) // processes
