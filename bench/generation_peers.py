@@ -1,8 +1,8 @@
 """The peers of bench/generation.py: each continues the same prompts greedily with the same weights.
 
-Run by itself this file does nothing. A peer is made from a Hugging Face folder of the network; None stands for one that is not installed. CTranslate2, OpenVINO and
-llama.cpp are best installed into a virtual environment of their own that sees this project's packages, without dependencies,
-so that torch stays as it is:
+Run by itself this file does nothing. A peer is made from a Hugging Face folder of the network or from the network; one that is
+not installed is left out. CTranslate2, OpenVINO and llama.cpp are best installed into a virtual environment of their own that
+sees this project's packages, without dependencies, so that torch stays as it is:
 
     pip install --no-deps ctranslate2 openvino openvino-telemetry nncf gguf llama-cpp-python diskcache
 """
