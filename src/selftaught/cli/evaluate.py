@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from selftaught import console, settings, storage
 from selftaught.evaluation.protocols import EvaluateSettings
-from selftaught.report.records import RESULTS_FILE, Score
+from selftaught.report.records import ALONG_FILE, RESULTS_FILE, Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,8 @@ class Evaluate(settings.Verb):
     """Folder of data sets: lambada/, wikitext2/, winograd/, cbt/... (docs/evaluate.md)."""
     out: Path
     """Folder for scores and answers."""
+    along: bool = False
+    """Evaluate every checkpoint that a training run kept, not only the newest (GPT-1 paper, figure 2, right)."""
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
 
 
@@ -37,18 +39,20 @@ def run(argv: Sequence[str]) -> None:
         return
     resolved = settings.resolve(Evaluate, argv, prog="selftaught evaluate")
     command = resolved.command
-    from selftaught.evaluation import running
+    from selftaught.evaluation import along, running
 
     given = {"model": command.model, "corpus": command.corpus, "data": command.data}
     inputs = {name: path for name, path in given.items() if path is not None}
-    more = bool(running.unfinished(command.tasks, out=command.out, corpus=command.corpus, data=command.data))
+    folders = [command.out / step.name for step in along.steps(command.model)] if command.along else [command.out]
+    more = any(running.unfinished(command.tasks, out=one, corpus=command.corpus, data=command.data) for one in folders)
     with storage.run(
         command.out, verb="evaluate", plan=command.settings, sources=resolved.sources, inputs=inputs, more=more
     ) as opened:
         if opened.finished:
             console.line(f"{command.out} is finished")
         else:
-            running.evaluate(
+            ask = along.evaluate_along if command.along else running.evaluate
+            ask(
                 command.model,
                 command.tasks,
                 out=command.out,
@@ -57,6 +61,8 @@ def run(argv: Sequence[str]) -> None:
                 settings=command.settings,
             )
             opened.declare(RESULTS_FILE)
+            if command.along:
+                opened.declare(ALONG_FILE)
     _show(storage.read_json(command.out / RESULTS_FILE, list[Score]), json=command.json)
 
 

@@ -11,6 +11,7 @@ from selftaught import console, storage
 from selftaught.corpus.documents import FUNNEL_FILE, FunnelRow
 from selftaught.errors import InputError, SelftaughtError
 from selftaught.report.records import (
+    ALONG_FILE,
     COPIED_FILE,
     FINETUNED_FILE,
     MEMORIZATION_FILE,
@@ -24,6 +25,7 @@ from selftaught.report.records import (
     Overlap,
     Sample,
     Score,
+    StepScore,
 )
 
 T = TypeVar("T")
@@ -47,6 +49,8 @@ class Material:
     """In the order in which they were started."""
     scores: list[Score] = field(default_factory=list)
     """Smallest model first."""
+    along: list[StepScore] = field(default_factory=list)
+    """Scores of checkpoints."""
     curves: dict[str, list[LearningPoint]] = field(default_factory=dict)
     """Name of a trained model -> its log."""
     funnel: list[FunnelRow] = field(default_factory=list)
@@ -121,7 +125,8 @@ def collect(folder: Path) -> Material:
     curves = {path.resolve().name: reader.rows([path], storage.LOG_FILE, LearningPoint) for path in of("train")}
     return Material(
         stages=stages,
-        scores=_newest(reader.listed(of("evaluate"), RESULTS_FILE, Score)),
+        scores=_newest(reader.listed([*of("evaluate"), *of("classify")], RESULTS_FILE, Score)),
+        along=_newest_steps(reader.listed(of("evaluate"), ALONG_FILE, StepScore)),
         curves={name: rows for name, rows in curves.items() if rows},
         funnel=reader.listed(corpora[-1:], FUNNEL_FILE, FunnelRow),
         samples=sorted(samples, key=lambda sample: (sample.parameters, sample.model)),
@@ -137,6 +142,11 @@ def _newest(scores: Iterable[Score]) -> list[Score]:
     """Scores by size; of those measured twice for the same model, task and metric, the one of the last run."""
     found = {(score.model, score.parameters, score.task, score.metric): score for score in scores}
     return sorted(found.values(), key=lambda score: (score.parameters, score.model))
+
+
+def _newest_steps(found: Iterable[StepScore]) -> list[StepScore]:
+    """Of checkpoints measured twice for the same task and metric, the score of the last run."""
+    return list({(one.score.model, one.step, one.score.task, one.score.metric): one for one in found}.values())
 
 
 def _newest_of_each(found: Iterable[Memorization]) -> list[Memorization]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught import storage
-from selftaught.report import charts, figures, finetuning, memorization, published, tables, trends
+from selftaught.report import along, charts, figures, finetuning, memorization, published, tables, trends
 from selftaught.report.collecting import Material, collect
 from selftaught.report.records import RESULTS_FILE
 
@@ -51,6 +51,8 @@ def render(material: Material) -> str:
             numbers=tables.numbers(found, columns),
             size_figures=_drawn(charts.size_figures(found)),
             loss_figures=_drawn(charts.loss_figures(material)),
+            along=along,
+            along_figures=_drawn(along.all_figures(material.along)),
             overlap_figures=_drawn([figure] if (figure := charts.overlap_figure(material.overlaps)) else []),
             comparisons=tables.comparisons(found, columns),
             published=published,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 RESULTS_FILE = "results.json"
 """A JSON list of `Score`, in every folder that an evaluation wrote."""
+ALONG_FILE = "along.json"
+"""A JSON list of `StepScore`, in every folder that an evaluation along a training run wrote."""
 SAMPLES_FILE = "samples.jsonl"
 OVERLAP_FILE, COPIED_FILE = "overlap.json", "copied.jsonl"
 MEMORIZATION_FILE = "memorization.json"
@@ -38,6 +40,16 @@ class Score:
     """What is reached by chance or by a trivial rule."""
     baseline_words: str = ""
     """Which."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepScore:
+    """One measured number of a model that is still being trained."""
+
+    step: int
+    tokens: int
+    """Trained on by then; 0 if that is not known."""
+    score: Score
 
 
 @dataclass(frozen=True, kw_only=True)
