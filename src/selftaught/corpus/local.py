@@ -124,11 +124,12 @@ def _parts(stream: IO[bytes], file: TextFile, funnel: Funnel) -> Iterator[Docume
             funnel.enter(STAGE)
             funnel.drop(STAGE, "binary", id=file.name, url=file.name)
             return
-        waiting += text
-        while len(waiting) > LONGEST_DOCUMENT:
-            cut = _cut(waiting)
-            yield _part(waiting[:cut], file, number, funnel)
-            waiting, number, kept = waiting[cut:], number + 1, kept + 1
+        waiting, first = waiting + text, 0
+        while len(waiting) - first > LONGEST_DOCUMENT:
+            cut = _cut(waiting, first)
+            yield _part(waiting[first:cut], file, number, funnel)
+            first, number, kept = cut, number + 1, kept + 1
+        waiting = waiting[first:]
     if waiting.strip():
         yield _part(waiting, file, number, funnel)
     elif not kept:
@@ -152,10 +153,10 @@ def _part(text: str, file: TextFile, number: int, funnel: Funnel) -> Document:
     return Document(id=url, text=text, url=url, source=file.name)
 
 
-def _cut(text: str) -> int:
-    """Where to cut a text that is too long: after the last paragraph, line, sentence or blank of the allowed stretch."""
+def _cut(text: str, first: int) -> int:
+    """Where to cut a text that is too long from `first` on: after the last paragraph, line, sentence or blank that may be kept."""
     for mark in ("\n\n", "\n", ". ", " "):
-        place = text.rfind(mark, LONGEST_DOCUMENT // 2, LONGEST_DOCUMENT)
+        place = text.rfind(mark, first + LONGEST_DOCUMENT // 2, first + LONGEST_DOCUMENT)
         if place >= 0:
             return place + len(mark)
-    return LONGEST_DOCUMENT
+    return first + LONGEST_DOCUMENT

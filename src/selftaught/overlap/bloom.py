@@ -113,8 +113,9 @@ class Bloom:
         if len(hashes) > self._room:
             self._room = self._reckoned_room()
         if len(hashes) > self._room:
-            hashes = np.unique(hashes)
             hashes = hashes[~self.contains(hashes)]
+        if len(hashes) > self._room:
+            hashes = np.unique(hashes)
         if len(hashes) > self._room:
             raise MismatchError(
                 "the Bloom filter is full",
