@@ -42,12 +42,17 @@ class Resolved(Generic[CommandType]):
 
 
 def resolve(
-    kind: type[CommandType], argv: Sequence[str], *, prog: str, recipes: Mapping[str, Any] | None = None
+    kind: type[CommandType],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    recipes: Mapping[str, Any] | None = None,
+    chosen_by: str = "recipe",
 ) -> Resolved[CommandType]:
     """Parse `argv` into a command of type `kind`.
 
-    `recipes` maps names to settings values for commands that have a field `recipe`. Raises UsageError for an unknown
-    recipe and for unknown or ill-typed names in the plan file, InputError for a plan file that cannot be read; ill-formed
+    `recipes` maps names to settings values for commands that have a field `recipe` (or `chosen_by`). Raises UsageError for an
+    unknown recipe and for unknown or ill-typed names in the plan file, InputError for a plan file that cannot be read; ill-formed
     flags end the process with status 2 and a message, as argument parsers do.
     """
     import tyro
@@ -58,11 +63,11 @@ def resolve(
         return Resolved(command, {})
     values = dict(_leaves(type(settings)()))
     sources = dict.fromkeys(values, "default")
-    recipe = getattr(command, "recipe", None)
+    recipe = getattr(command, chosen_by, None)
     if recipes is not None and recipe is not None:
         if recipe not in recipes:
-            raise unknown_name("recipe", recipe, recipes)
-        _overlay(values, sources, dict(_leaves(recipes[recipe])), f"recipe {recipe}")
+            raise unknown_name(chosen_by, recipe, recipes)
+        _overlay(values, sources, dict(_leaves(recipes[recipe])), f"{chosen_by} {recipe}")
     if command.plan is not None:
         _overlay(values, sources, read_plan(command.plan, type(settings)), f"plan {command.plan}")
     given = _named_flags(argv)

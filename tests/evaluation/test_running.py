@@ -15,7 +15,7 @@ from selftaught.cli import evaluate as cli
 from selftaught.corpus import documents
 from selftaught.corpus.documents import Document
 from selftaught.errors import InputError, MismatchError, UsageError
-from selftaught.evaluation import measuring
+from selftaught.evaluation import lambada, measuring
 from selftaught.evaluation.protocols import EvaluateSettings
 from selftaught.evaluation.running import evaluate
 from selftaught.inference.language_model import LanguageModel, LogProb
@@ -55,7 +55,12 @@ class Known(LanguageModel):
         return [self._of(continuation) for _, continuation in pairs]
 
     def document_log_probs(
-        self, texts: Sequence[str], *, stride: int | None = None, advance: Callable[[float], None] | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        stride: int | None = None,
+        filled: bool = False,
+        advance: Callable[[float], None] | None = None,
     ) -> list[LogProb]:
         return [self._of(text) for text in texts]
 
@@ -88,7 +93,7 @@ def test_arithmetic_of_choices_words_and_texts() -> None:
     answered = measuring.last_words(Known(), words, advance=lambda _: None)
     (accuracy, _), (filtered, last) = (
         measuring.mark_last_words(answered, "p"),
-        measuring.mark_other_readings(answered, "p"),
+        lambada.mark_other_readings(answered, "p"),
     )
     assert [one.mark.value for one in (accuracy, filtered, last)] == [0.5, 0.25, 0.75]
     (text,) = measuring.texts(Known(), [Text(id="1", text="abcd", units=2)], stride=0, advance=lambda _: None)
@@ -214,10 +219,12 @@ def test_long_tasks_run_if_they_are_named(
         evaluate(model, data=tmp_path / "d", out=tmp_path / "o")
     scores = evaluate(model, ["enwik8", "1bw", "wikitext103"], data=tmp_path / "d", out=tmp_path / "o")
     assert {(score.task, score.metric, score.n) for score in scores} == {
-        ("enwik8", "bits_per_byte", 640), ("1bw", "perplexity", 10), ("wikitext103", "perplexity", 9)
+        ("enwik8", "bits_per_byte", 640),
+        ("1bw", "perplexity", 10), ("1bw", "bits_per_byte", 10),
+        ("wikitext103", "perplexity", 9), ("wikitext103", "bits_per_byte", 9),
     }  # fmt: skip
     settings = EvaluateSettings(sentences_alone=True, stride=0)
-    (score,) = evaluate(model, "1bw", data=tmp_path / "d", out=tmp_path / "alone", settings=settings)
+    score, _ = evaluate(model, "1bw", data=tmp_path / "d", out=tmp_path / "alone", settings=settings)
     assert score.n == 2
     assert "each sentence alone" in score.protocol
     storage.write_text(tmp_path / "d" / "lambada" / "lambada_test.jsonl", '{"text": "a good line here"}\n')

@@ -233,7 +233,7 @@ def test_sentences_of_news_joined_or_alone(tmp_path: Path) -> None:
     assert [(one.text, one.units) for one in joined.texts] == [("One, two.\nThree!\n", 8)]
     alone = modelling.read_news(path, modelling.Reading(), alone=True)
     assert [(one.text, one.units) for one in alone.texts] == [("One, two.", 5), ("Three!", 3)]
-    with pytest.raises(InputError, match="WikiText"):
+    with pytest.raises(InputError, match="no rules for this data set"):
         modelling.read_news(path, modelling.Reading(detokeniser="megatron"))
 
 
@@ -340,3 +340,49 @@ def test_real_cbt(shared_data: Path) -> None:
     found = cloze.read_cbt(shared_data / "zeroshot")
     assert {name: len(questions) for name, questions in found.items()} == {"CN": 3, "NE": 8, "P": 3, "V": 3}
     assert all(len(question.candidates) == 10 for questions in found.values() for question in questions)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [
+        ("the company 's <unk> did n't say it 'll pay $ N", "the company's <unk> didn't say it'll pay $N"),
+        ("traders ' fees ca n't rise N N", "traders' fees can't rise N N"),
+        ("an o'clock", "an \\o'clock"),
+    ],
+)
+def test_the_penn_treebank_is_written_as_people_write(tokens: str, text: str) -> None:
+    assert detokenizers.penn(tokens.split()).text == text
+    assert detokenizers.penn_tokens(text) == tokens.split()
+
+
+@given(st.lists(TOKEN | st.sampled_from(["n't", "can", "N", "#"]), max_size=12))
+def test_the_penn_treebank_can_be_had_back(tokens: list[str]) -> None:
+    assert detokenizers.penn_tokens(detokenizers.penn(tokens).text) == tokens
+
+
+def test_penn_treebank_and_text8(tmp_path: Path) -> None:
+    storage.write_text(tmp_path / "ptb.txt", " the <unk> 's fee is $ N \n it does n't rise N N \n")
+    found = modelling.read_penn(tmp_path / "ptb.txt", modelling.Reading())
+    assert [(one.text, one.units) for one in found.texts] == [("the <unk>'s fee is $N\nit doesn't rise N N\n", 15)]
+    found = modelling.read_penn(tmp_path / "ptb.txt", modelling.Reading(detokeniser="megatron", units="words"))
+    assert [(one.text, one.units) for one in found.texts] == [(" the <unk>'s fee is $ N\nit doesn't rise1 N\n", 13)]
+    storage.write_text(tmp_path / "text8", " anarchism originated as a term")
+    found = modelling.read_text8(tmp_path / "text8")
+    assert [(one.text, one.units) for one in found.texts] == [(" anarchism originated as a term", 31)]
+    storage.write_bytes(tmp_path / "text8", b"caf\xe9")
+    with pytest.raises(InputError, match="text8"):
+        modelling.read_text8(tmp_path / "text8")
+
+
+def test_what_units_cost_by_their_frequency() -> None:
+    assert modelling.unigram("aabc") == pytest.approx(1.5 * math.log(2))
+    assert modelling.unigram(b"aaaa") == modelling.unigram("") == 0
+
+
+def test_the_most_frequent_word_of_a_passage() -> None:
+    assert passages.frequent_word("The cat saw the dog, and the dog saw the Cat.") == "saw"
+    assert passages.frequent_word("he and she") == ""
+
+
+def test_megatrons_rules_are_applied_one_after_another() -> None:
+    assert detokenizers.megatron("Saginaw , Mich. , and so on . , or") == "Saginaw, Mich., and so on., or"

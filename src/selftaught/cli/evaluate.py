@@ -9,7 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
-from selftaught.evaluation.protocols import EvaluateSettings
+from selftaught.evaluation.protocols import MODES, EvaluateSettings
 from selftaught.report.records import ALONG_FILE, RESULTS_FILE, Score
 
 
@@ -25,6 +25,8 @@ class Evaluate(settings.Verb):
     """Corpus for the tasks made from held-out text."""
     data: Path | None = None
     """Folder of data sets: lambada/, wikitext2/, winograd/, cbt/... (docs/evaluate.md)."""
+    mode: str = "paper"
+    """Settings to begin with: `paper`, `harness` (as lm-evaluation-harness computes), `raw` (text as it is, by tokens)."""
     out: Path
     """Folder for scores and answers."""
     along: bool = False
@@ -37,7 +39,7 @@ def run(argv: Sequence[str]) -> None:
     if list(argv) == ["list"]:
         _list()
         return
-    resolved = settings.resolve(Evaluate, argv, prog="selftaught evaluate")
+    resolved = settings.resolve(Evaluate, argv, prog="selftaught evaluate", recipes=MODES, chosen_by="mode")
     command = resolved.command
     from selftaught.evaluation import along, running
 

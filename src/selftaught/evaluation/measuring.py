@@ -49,6 +49,8 @@ class PassageAnswer:
     """Each is the first choice among the words that are not barred."""
     right_last_token: bool
     """The last of them is the model's first choice."""
+    said: str = ""
+    """The most probable word that is no stop word, as beam search found it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,18 +166,24 @@ class Measured:
     baseline: Baseline | None = None
 
 
-def texts(model: LanguageModel, asked: Sequence[Text], *, stride: int, advance: Advance) -> list[TextAnswer]:
+def texts(
+    model: LanguageModel, asked: Sequence[Text], *, stride: int, advance: Advance, filled: bool = False
+) -> list[TextAnswer]:
     """Score whole texts."""
-    scored = model.document_log_probs([one.text for one in asked], stride=stride or None, advance=advance)
+    scored = model.document_log_probs(
+        [one.text for one in asked], stride=stride or None, filled=filled, advance=advance
+    )
     return [
         TextAnswer(id=text.id, nats=-one.total, units=text.units, tokens=len(one.by_token))
         for text, one in zip(asked, scored, strict=True)
     ]
 
 
-def long_text(model: LanguageModel, asked: Text, *, stride: int, advance: Advance) -> list[StretchAnswer]:
+def long_text(
+    model: LanguageModel, asked: Text, *, stride: int, advance: Advance, filled: bool = False
+) -> list[StretchAnswer]:
     """Score one long text."""
-    (scored,) = model.document_log_probs([asked.text], stride=stride or None, advance=advance)
+    (scored,) = model.document_log_probs([asked.text], stride=stride or None, filled=filled, advance=advance)
     stretches = (
         (first, scored.by_token[first : first + STRETCH_TOKENS])
         for first in range(0, len(scored.by_token), STRETCH_TOKENS)
@@ -254,22 +262,6 @@ def mark_last_words(answers: Sequence[PassageAnswer], protocol: str) -> list[Mea
             protocol=f"{protocol}; every token of the word first choice",
         ),
         Measured(metric="perplexity", mark=marking.perplexity(nats), protocol=f"{protocol}; of the whole word"),
-    ]
-
-
-def mark_other_readings(answers: Sequence[PassageAnswer], protocol: str) -> list[Measured]:
-    """Accuracy as others read the paper: with stop words barred, and by the last token alone."""
-    return [
-        Measured(
-            metric="accuracy_filtered",
-            mark=marking.accuracy([one.right_filtered for one in answers]),
-            protocol=f"{protocol}; every token first choice among what is no stop word (barred where it is one token)",
-        ),
-        Measured(
-            metric="accuracy_last_token",
-            mark=marking.accuracy([one.right_last_token for one in answers]),
-            protocol=f"{protocol}; last token of the word first choice, given those before; no stop-word filter",
-        ),
     ]
 
 

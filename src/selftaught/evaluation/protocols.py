@@ -7,7 +7,8 @@ from typing import Literal
 
 from selftaught.compute import DeviceName, PrecisionName
 from selftaught.errors import UsageError
-from selftaught.tasks.modelling import Form, Reading
+from selftaught.tasks.modelling import Form, Reading, Units, Version
+from selftaught.tasks.winograd import Form as SchemaForm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +22,23 @@ class EvaluateSettings:
     Megatron-LM (WikiText only), or not at all. Losses are always divided by the original units."""
     unknown: Literal["keep", "replace"] = "keep"
     """Whether <unk> stays in a data set's text or becomes `?`, which is easier to predict."""
-    units: Literal["words-and-ends", "words"] = "words-and-ends"
-    """What WikiText and One Billion Words divide losses by: words with or without line ends."""
+    units: Units = "words-and-ends"
+    """What WikiText, the Penn Treebank and One Billion Words divide losses by: words with or without line ends, pieces between
+    blanks (as lm-evaluation-harness counts), or the model's own tokens."""
+    wikitext: Version = "tokens"
+    """Which WikiText: wiki.test.tokens, or wiki.test.raw as one text or article by article."""
+    full_windows: bool = False
+    """Let the last window of a text begin earlier, so that it is as long as the others."""
+    grid: bool = False
+    """Score data sets of language modelling also in every other way: de-tokeniser, <unk>, stride, units."""
     sentences_alone: bool = False
     """Score the sentences of One Billion Words each alone instead of joined by newlines."""
     clean_lambada: bool = True
     """Straight quotes and a newline before each passage, as the authors said they did."""
+    schemas: SchemaForm = "sentences"
+    """Partial scoring of schemas: of the sentences as they are, or with the blanks that lm-evaluation-harness has there."""
+    word_beams: int = 32
+    """Beams of the search for the most probable last word of LAMBADA that is no stop word; 0: bar tokens only."""
     history: Literal["gold", "own"] = "gold"
     """Whose answers stand before a question of CoQA: the data set's first ones, or the model's."""
     answer_tokens: int = 50
@@ -60,7 +72,7 @@ class EvaluateSettings:
         """Refuse what measures nothing."""
         counts = ("answer_tokens", "summary_tokens", "question_tokens", "most_bytes", "most_questions")
         for least, names in (
-            (0, ("stride", "limit", "summary_k", "example_pairs", "example_questions")),
+            (0, ("stride", "limit", "word_beams", "summary_k", "example_pairs", "example_questions")),
             (1, counts),
         ):
             for name in names:
@@ -74,7 +86,9 @@ class EvaluateSettings:
     @property
     def windows(self) -> str:
         """The stride in words."""
-        return f"windows scoring {self.stride} tokens each" if self.stride else "windows that do not overlap"
+        if self.stride:
+            return f"windows scoring {self.stride} tokens each"
+        return "windows that do not overlap" + (", the last one full" if self.full_windows else "")
 
     @property
     def first_only(self) -> str:
@@ -84,4 +98,28 @@ class EvaluateSettings:
     @property
     def reading(self) -> Reading:
         """How text that was tokenised is read."""
-        return Reading(detokeniser=self.detokeniser, unknown=self.unknown, units=self.units, limit=self.limit)
+        return Reading(
+            detokeniser=self.detokeniser,
+            unknown=self.unknown,
+            units=self.units,
+            version=self.wikitext,
+            limit=self.limit,
+        )
+
+
+MODES = {
+    "paper": EvaluateSettings(),
+    "harness": EvaluateSettings(
+        stride=0,
+        detokeniser="megatron",
+        units="pieces",
+        wikitext="articles",
+        full_windows=True,
+        clean_lambada=False,
+        schemas="harness",
+        word_beams=0,
+    ),
+    "raw": EvaluateSettings(stride=0, detokeniser="none", units="tokens", wikitext="raw", clean_lambada=False),
+}
+"""The paper's reading; what lm-evaluation-harness computes for LAMBADA, WikiText and partial scoring of schemas; text as it is,
+by the model's tokens."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from selftaught import console
 from selftaught.corpus import documents
 from selftaught.errors import InputError
-from selftaught.evaluation import answering, measuring, summarizing, translating
+from selftaught.evaluation import answering, lambada, measuring, perplexities, summarizing, translating
 from selftaught.evaluation.experiments import Question, Result, Task
 from selftaught.evaluation.heuristics import HEURISTICS
-from selftaught.evaluation.measuring import Answer, Measured
+from selftaught.evaluation.measuring import Baseline, Measured
 from selftaught.tasks import (
     cloze,
     conversations,
@@ -25,8 +27,7 @@ from selftaught.tasks import (
     translation,
     winograd,
 )
-from selftaught.tasks.examples import Choice
-from selftaught.tasks.words import PREDICTABLE_WORDS
+from selftaught.tasks.examples import Choice, Text
 
 T = TypeVar("T")
 CLOZE_STEPS = (cloze.CONTEXT_SENTENCES + 1, 5)
@@ -60,9 +61,19 @@ def _bits_per_byte(asked: Question, split: str) -> Result:
     per_token = marking.ratio([one.nats for one in answers], [one.tokens for one in answers])
     protocol = f"{split} documents up to {asked.rules.most_bytes:,} bytes, seed {asked.rules.seed}; windows that do not overlap"
     return answers, [
-        Measured(metric="bits_per_byte", mark=marking.bits(measuring.mark_texts(answers)), protocol=protocol),
+        Measured(
+            metric="bits_per_byte",
+            mark=marking.bits(measuring.mark_texts(answers)),
+            protocol=protocol,
+            baseline=Baseline(what="each byte by how often these texts have it", value=_byte_entropy(chosen)),
+        ),
         Measured(metric="perplexity", mark=marking.perplexity(per_token), protocol=f"per token; {protocol}"),
     ]
+
+
+def _byte_entropy(chosen: Sequence[Text]) -> float:
+    nats = modelling.unigram(byte for one in chosen for byte in one.text.encode("utf-8", "replace"))
+    return marking.bits(marking.Mark(value=nats, error=0, n=0)).value
 
 
 def _heldout(asked: Question) -> Result:
@@ -96,71 +107,25 @@ def _cloze(asked: Question) -> Result:
         answers = measuring.choices(asked.model, chosen, advance=bar.advance)
     form = f"{cloze.CONTEXT_SENTENCES} sentences and one with a gap, {cloze.CANDIDATES} candidates"
     protocol = f"{form}, a question every {step} sentences; {_without_model(chosen)}"
-    return answers, measuring.mark_choices(answers, protocol)
+    return answers, _beside(measuring.mark_choices(answers, protocol), _frequent(chosen))
 
 
 def _without_model(chosen: Sequence[Choice]) -> str:
     """What is reached without a model, in words."""
-    simple = marking.accuracy([cloze.most_frequent(one) == one.answer for one in chosen])
-    return f"chance 10 %, most frequent candidate of the context {100 * simple.value:.0f} %"
+    return f"chance 10 %, most frequent candidate of the context {100 * _frequent(chosen).value:.0f} %"
 
 
-def _lambada(asked: Question) -> Result:
-    """GPT-2 paper, section 3.3."""
-    chosen = asked.limited(passages.read_lambada(asked.source, clean=asked.rules.clean_lambada))
-    barred = [f" {form}" for word in sorted(PREDICTABLE_WORDS) for form in (word, word.capitalize())]
-    with console.progress("LAMBADA", len(chosen), unit="passages") as bar:
-        answers = measuring.last_words(asked.model, chosen, advance=bar.advance, barred=barred)
-    text = "straight quotes, newline before" if asked.rules.clean_lambada else "text as it is"
-    protocol = f"test, {text}{asked.rules.first_only}"
-    return answers, [
-        *measuring.mark_last_words(answers, protocol),
-        *measuring.mark_other_readings(answers, protocol),
-    ]
+def _frequent(chosen: Sequence[Choice]) -> Baseline:
+    right = marking.accuracy([cloze.most_frequent(one) == one.answer for one in chosen])
+    return Baseline(what="most frequent candidate of the context", value=right.value)
 
 
-def _modelled(asked: Question, title: str, chosen: modelling.DataSet) -> tuple[Sequence[Answer], marking.Mark]:
-    """Nats per unit of a language-modelling data set."""
-    with console.progress(title, len(chosen.texts), unit="texts") as bar:
-        if len(chosen.texts) == 1:
-            text = chosen.texts[0]
-            stretches = measuring.long_text(asked.model, text, stride=asked.rules.stride, advance=bar.advance)
-            return stretches, measuring.mark_long_text(stretches, text.units)
-        answers = measuring.texts(asked.model, chosen.texts, stride=asked.rules.stride, advance=bar.advance)
-        return answers, measuring.mark_texts(answers)
+def _chance(chosen: Sequence[Choice]) -> Baseline:
+    return Baseline(what="chance", value=marking.mean([1 / len(one.candidates) for one in chosen]).value)
 
 
-def _perplexity(asked: Question, title: str, chosen: modelling.DataSet) -> Result:
-    answers, nats = _modelled(asked, title, chosen)
-    protocol = f"test, {chosen.words}; {asked.rules.windows}{asked.rules.first_only}"
-    return answers, [Measured(metric="perplexity", mark=marking.perplexity(nats), protocol=protocol)]
-
-
-def _wikitext2(asked: Question) -> Result:
-    """GPT-2 paper, section 3.1."""
-    chosen = modelling.read_wikitext(asked.source / modelling.WIKITEXT2_FILE, asked.rules.reading)
-    return _perplexity(asked, "WikiText-2", chosen)
-
-
-def _wikitext103(asked: Question) -> Result:
-    """GPT-2 paper, section 3.1."""
-    chosen = modelling.read_wikitext(asked.source / modelling.WIKITEXT103_FILE, asked.rules.reading)
-    return _perplexity(asked, "WikiText-103", chosen)
-
-
-def _news(asked: Question) -> Result:
-    """One Billion Words: GPT-2 paper, section 3.1."""
-    path = TASKS["1bw"].found(asked.source)[0]
-    chosen = modelling.read_news(path, asked.rules.reading, alone=asked.rules.sentences_alone)
-    return _perplexity(asked, f"One Billion Words ({path.name})", chosen)
-
-
-def _enwik8(asked: Question) -> Result:
-    """GPT-2 paper, section 3.1."""
-    chosen = modelling.read_enwik8(TASKS["enwik8"].found(asked.source)[0], limit=asked.rules.limit)
-    answers, nats = _modelled(asked, "enwik8", chosen)
-    protocol = f"{chosen.words}; {asked.rules.windows}{asked.rules.first_only}"
-    return answers, [Measured(metric="bits_per_byte", mark=marking.bits(nats), protocol=protocol)]
+def _beside(measured: Sequence[Measured], baseline: Baseline) -> list[Measured]:
+    return [replace(one, baseline=baseline) for one in measured]
 
 
 def _schemas(asked: Question, file: str, name: str) -> Result:
@@ -171,11 +136,12 @@ def _schemas(asked: Question, file: str, name: str) -> Result:
         ("full", "accuracy_full", "full scoring: the whole sentence"),
     )
     for scoring, metric, words in scorings:
-        chosen = asked.limited(winograd.read_schemas(asked.source / file, scoring))
+        chosen = asked.limited(winograd.read_schemas(asked.source / file, scoring, asked.rules.schemas))
         with console.progress(f"{name} {scoring}", sum(len(one.candidates) for one in chosen), unit="sentences") as bar:
             found = measuring.choices(asked.model, chosen, advance=bar.advance)
         answers += found
-        measured += measuring.mark_choices(found, f"{words}{asked.rules.first_only}", metric)
+        protocol = f"{words}{', as lm-evaluation-harness' * (asked.rules.schemas == 'harness')}{asked.rules.first_only}"
+        measured += _beside(measuring.mark_choices(found, protocol, metric), _chance(chosen))
     return answers, measured
 
 
@@ -201,7 +167,7 @@ def _cbt(asked: Question) -> Result:
         protocol = (
             f"candidate and rest of the sentence given all before; {_without_model(chosen)}{asked.rules.first_only}"
         )
-        measured += measuring.mark_choices(found, protocol, f"accuracy_{category}")
+        measured += _beside(measuring.mark_choices(found, protocol, f"accuracy_{category}"), _frequent(chosen))
     return answers, measured
 
 
@@ -210,8 +176,12 @@ TASKS: dict[str, Task] = {
     "train": Task(summary="bits per byte of training text", ask=_train),
     "lastword": Task(summary="last words of held-out passages (LAMBADA's form)", ask=_lastword),
     "cloze": Task(summary="ten-candidate cloze from held-out text (CBT's form)", ask=_cloze),
-    "lambada": Task(summary="LAMBADA", ask=_lambada, files=(passages.LAMBADA_FILE,)),
-    "wikitext2": Task(summary="WikiText-2", ask=_wikitext2, files=(modelling.WIKITEXT2_FILE,)),
+    "lambada": Task(summary="LAMBADA", ask=lambada.lambada, files=(passages.LAMBADA_FILE,)),
+    "wikitext2": Task(
+        summary="WikiText-2",
+        ask=partial(perplexities.wikitext, file=modelling.WIKITEXT2_FILE, title="WikiText-2"),
+        files=(modelling.WIKITEXT2_FILE,),
+    ),
     "winograd": Task(summary="Winograd Schema Challenge, 273 schemas", ask=_winograd, files=(winograd.WSC273_FILE,)),
     "pdp60": Task(summary="Pronoun Disambiguation Problems, 60", ask=_pdp60, files=(winograd.PDP60_FILE,)),
     "cbt": Task(summary="Children's Book Test", ask=_cbt, files=cloze.CBT_FILES),
@@ -233,14 +203,24 @@ TASKS: dict[str, Task] = {
         long=True,
     ),
     "nq": Task(summary="Natural Questions", ask=answering.natural_questions, files=(questions.NQ_FILE,), long=True),
-    "wikitext103": Task(summary="WikiText-103", ask=_wikitext103, files=(modelling.WIKITEXT103_FILE,), long=True),
+    "wikitext103": Task(
+        summary="WikiText-103",
+        ask=partial(perplexities.wikitext, file=modelling.WIKITEXT103_FILE, title="WikiText-103"),
+        files=(modelling.WIKITEXT103_FILE,),
+        long=True,
+    ),
+    "ptb": Task(summary="Penn Treebank", ask=perplexities.penn, files=(modelling.PENN_FILE,), long=True),
     "1bw": Task(
         summary="One Billion Words",
-        ask=_news,
+        ask=lambda asked: perplexities.news(asked, TASKS["1bw"].found(asked.source)[0]),
         files=(modelling.NEWS_FILE, modelling.NEWS_PART_FILE),
         long=True,
     ),
     "enwik8": Task(
-        summary="enwik8", ask=_enwik8, files=(modelling.ENWIK8_FILE, modelling.ENWIK8_PREFIX_FILE), long=True
+        summary="enwik8",
+        ask=lambda asked: perplexities.enwik8(asked, TASKS["enwik8"].found(asked.source)[0]),
+        files=(modelling.ENWIK8_FILE, modelling.ENWIK8_PREFIX_FILE),
+        long=True,
     ),
+    "text8": Task(summary="text8", ask=perplexities.text8, files=(modelling.TEXT8_FILE,), long=True),
 }

@@ -159,15 +159,24 @@ class LanguageModel:
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def document_log_probs(
-        self, texts: Sequence[str], *, stride: int | None = None, advance: Callable[[float], None] | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        stride: int | None = None,
+        filled: bool = False,
+        advance: Callable[[float], None] | None = None,
     ) -> list[LogProb]:
         """Log-probability of whole texts of any length, each begun after <|endoftext|>, by windows of the context's length.
 
         Without `stride` windows do not overlap; with it each scores `stride` tokens (GPT-2 paper, table 3: see docs/evaluate.md).
+        With `filled` the last window begins earlier if it would be shorter than the others.
         `advance(n)` is called when n more texts are done, which may be a part of one.
         """
         start = self.tokenizer.end_of_text
-        parts = [list(likelihood.windows(self.tokenizer.encode(text), start, self.context, stride)) for text in texts]
+        parts = [
+            list(likelihood.windows(self.tokenizer.encode(text), start, self.context, stride, filled=filled))
+            for text in texts
+        ]
         return self._scored(parts, advance)
 
     def stream(

@@ -87,8 +87,10 @@ def printed(task: str, metric: str) -> list[Printed]:
 
 def nearest(task: str, metric: str, parameters: int) -> str:
     """The printed number of the nearest size, in words, or ""."""
-    found = printed(task, metric)
-    if not found:
-        return ""
-    one = min(found, key=lambda each: abs(SIZES[each.size] - parameters))
-    return f"{one.value:.4g} ({one.size})"
+    one = of_nearest_size(task, metric, parameters)
+    return f"{one.value:.4g} ({one.size})" if one else ""
+
+
+def of_nearest_size(task: str, metric: str, parameters: int) -> Printed | None:
+    """The printed number of the nearest size."""
+    return min(printed(task, metric), key=lambda each: abs(SIZES[each.size] - parameters), default=None)

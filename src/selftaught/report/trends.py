@@ -45,6 +45,7 @@ METRICS = {
     "accuracy": "accuracy",
     "accuracy_full": "accuracy, whole sentence",
     "accuracy_filtered": "accuracy, no stop words",
+    "accuracy_masked": "accuracy, stop words barred token by token",
     "accuracy_last_token": "accuracy, last token",
     "accuracy_CN": "accuracy, common nouns",
     "accuracy_NE": "accuracy, named entities",

@@ -24,6 +24,8 @@ class Spelling:
     """Its tokeniser; signs in the group `inside` are written ` @-@ ` when parted."""
     inside: dict[str, str]
     """Such a token -> its sign."""
+    clitic: re.Pattern[str] = re.compile(r"'[^\W\d_]+")
+    """What is written against the word before it."""
 
 
 _ABBREVIATIONS = (
@@ -50,9 +52,13 @@ _NEWS = Spelling(
     pattern=re.compile(rf"""{_WORDS} | \w+ (?: [-,.&] \w+ )* | \S """, re.VERBOSE),
     inside={},
 )
+_PENN_WORDS = Spelling(
+    pattern=re.compile(rf"{UNKNOWN}|n't(?!\w)|'[^\W\d_]+|(?:(?!n't(?!\w))[^\s$#<'])+|\S"),
+    inside={},
+    clitic=re.compile(r"n't|'[^\W\d_]+"),
+)
 _CLOSING = frozenset((*",.:;!?)]}%", "...", "...."))
 _OPENING = frozenset("([{$£€#")
-_CLITIC = re.compile(r"'[^\W\d_]+")
 _WIKITEXT_JOINED = frozenset("/=")
 
 
@@ -83,6 +89,16 @@ def news(tokens: Sequence[str]) -> Line:
 def news_tokens(text: str) -> list[str]:
     """The tokens of a sentence that `news` wrote."""
     return _part(text, _NEWS)
+
+
+def penn(tokens: Sequence[str]) -> Line:
+    """A line of the Penn Treebank as it was written; `penn_tokens` gives the tokens back."""
+    return _join(tokens, _PENN_WORDS, together=frozenset())
+
+
+def penn_tokens(text: str) -> list[str]:
+    """The tokens of a line that `penn` wrote."""
+    return _part(text, _PENN_WORDS)
 
 
 def _part(text: str, spelling: Spelling) -> list[str]:
@@ -140,7 +156,7 @@ def _sides(
             return True, False
         quoting[sign] = not quoting[sign]
         return not quoting[sign], quoting[sign]
-    if _CLITIC.fullmatch(sign):
+    if spelling.clitic.fullmatch(sign):
         return before[-1:].isalnum() or before.endswith((".", ">")), False
     return sign in _CLOSING, sign in _OPENING
 
@@ -152,8 +168,12 @@ _MEGATRON = tuple(
         (r" @-@ ", "-"),
         (r" @,@ ", ","),
         (r" @\.@ ", "."),
-        (r" ([:;]) ", r"\1 "),
-        (r" ([.!?,]) ", r"\1 "),
+        (r" : ", ": "),
+        (r" ; ", "; "),
+        (r" \. ", ". "),
+        (r" ! ", "! "),
+        (r" \? ", "? "),
+        (r" , ", ", "),
         (r"\(\s*([^)]*?)\s*\)", r"(\1)"),
         (r"\[\s*([^\]]*?)\s*\]", r"[\1]"),
         (r"\{\s*([^}]*?)\s*\}", r"{\1}"),
@@ -171,9 +191,32 @@ _MEGATRON = tuple(
 )
 
 
+_MEGATRON_PENN = tuple(
+    (re.compile(found), put)
+    for found, put in (
+        (r" '", "'"),
+        (r" \n", "\n"),
+        (r"\n ", "\n"),
+        (r" n't", "n't"),
+        (r" N ", "1 "),
+        (r"\$ 1", "$1"),
+        (r"# 1", "#1"),
+    )
+)
+
+
 def megatron(text: str) -> str:
     """WikiText as Megatron-LM's rules undo its tokenisation, in their order."""
-    for pattern, replacement in _MEGATRON:
+    return _rewritten(text, _MEGATRON)
+
+
+def megatron_penn(text: str) -> str:
+    """The Penn Treebank as Megatron-LM's rules for it undo its tokenisation, in their order."""
+    return _rewritten(text, _MEGATRON_PENN)
+
+
+def _rewritten(text: str, rules: Sequence[tuple[re.Pattern[str], str]]) -> str:
+    for pattern, replacement in rules:
         text = pattern.sub(replacement, text)
     return text
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from selftaught.tasks.examples import Passage
 from selftaught.tasks.rows import malformed, read_rows
-from selftaught.tasks.words import STOP_WORDS
+from selftaught.tasks.words import PREDICTABLE_WORDS, STOP_WORDS
 
 CONTEXT_WORDS = 60
 """Words before the last one; LAMBADA's passages have 59 on average."""
@@ -37,6 +38,12 @@ def make_passages(texts: Iterable[tuple[str, str]]) -> Iterator[Passage]:
             gap = text[middle : found[place].start()]
             yield Passage(id=f"{name}@{start}", context=text[start:middle], word=gap + last[1])
             next_start = place + 1
+
+
+def frequent_word(context: str) -> str:
+    """The most frequent word that is no stop word: an answer that needs no model. The first of equals; "" if there is none."""
+    words = [word for word in re.findall(r"[^\W\d_]+", context) if word.lower() not in PREDICTABLE_WORDS]
+    return Counter(words).most_common(1)[0][0] if words else ""
 
 
 def read_lambada(data: Path, *, clean: bool = True) -> list[Passage]:

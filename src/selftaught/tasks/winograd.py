@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from selftaught.tasks.examples import Choice
 from selftaught.tasks.rows import malformed, read_rows
 
 WSC273_FILE, PDP60_FILE = "winograd/wsc273.jsonl", "winograd/pdp60.jsonl"
 Scoring = Literal["partial", "full"]
+Form: TypeAlias = Literal["sentences", "harness"]
+"""`sentences`: what the sentences end in alike, which leaves out what the names end in alike; `harness`: all that follows the
+pronoun, as lm-evaluation-harness has it, where the rows say what that is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,9 +23,16 @@ class _Row:
     candidates: list[str]
     label: int
     sentences: list[str]
+    prefix: str = ""
+    """What stands before the pronoun, without the blank between."""
+    pronoun: str = ""
+    suffix: str = ""
+    """What follows the pronoun, without the blank between."""
+    candidates_raw: list[str] = field(default_factory=list)
+    """The names as the data set prints them."""
 
 
-def read_schemas(path: Path, scoring: Scoring) -> list[Choice]:
+def read_schemas(path: Path, scoring: Scoring, form: Form = "sentences") -> list[Choice]:
     """Schemas with the pronoun replaced by each candidate (Trinh & Le 2018; GPT-2 paper, section 3.4).
 
     `full` compares the probabilities of whole sentences; `partial` of what follows the replaced name, given all before it.
@@ -37,21 +47,47 @@ def read_schemas(path: Path, scoring: Scoring) -> list[Choice]:
                 number,
                 expected="a different sentence for each of at least two candidates, and the number of the right one",
             )
-        schemas.append(_choice(row, scoring))
+        schemas.append(_choice(row, scoring, form))
     return schemas
 
 
-def _choice(row: _Row, scoring: Scoring) -> Choice:
-    kept = len(_shared_ending(row.sentences)) if scoring == "partial" else 0
-    # Where nothing follows the name there is only the whole sentence to compare.
-    cuts = [len(sentence) - kept if kept else 0 for sentence in row.sentences]
+def _choice(row: _Row, scoring: Scoring, form: Form) -> Choice:
+    if scoring == "partial" and form == "harness" and row.pronoun and len(row.candidates_raw) == len(row.candidates):
+        contexts, continuations = _as_the_harness(row)
+    else:
+        kept = len(_shared_ending(row.sentences)) if scoring == "partial" else 0
+        # Where nothing follows the name there is only the whole sentence to compare.
+        cuts = [len(sentence) - kept if kept else 0 for sentence in row.sentences]
+        contexts = [sentence[:cut] for sentence, cut in zip(row.sentences, cuts, strict=True)]
+        continuations = [sentence[cut:] for sentence, cut in zip(row.sentences, cuts, strict=True)]
     return Choice(
         id=f"{row.id}/{scoring}",
-        contexts=tuple(sentence[:cut] for sentence, cut in zip(row.sentences, cuts, strict=True)),
-        continuations=tuple(sentence[cut:] for sentence, cut in zip(row.sentences, cuts, strict=True)),
+        contexts=tuple(contexts),
+        continuations=tuple(continuations),
         candidates=tuple(row.candidates),
         answer=row.label,
     )
+
+
+_POSSESSIVE = frozenset(("my", "his", "her", "our", "their"))
+_LOWERED = frozenset(("A", "An", "The", "She", "He", "It", "They", "My", "His", "Her", "Their"))
+
+
+def _as_the_harness(row: _Row) -> tuple[list[str], list[str]]:
+    """All that follows the pronoun, with a second blank before it, given the text before and each name.
+
+    A name gets 's for a possessive, and a small letter except after a full stop, however else its sentence began.
+    """
+    before = f"{row.prefix} " if row.prefix else ""
+    after = row.suffix if row.suffix[:1] in ".,;:!?'" else f" {row.suffix}"
+    names = [f"{name}'s" if row.pronoun.lower() in _POSSESSIVE else name for name in row.candidates_raw]
+    if not before.endswith(". "):
+        firsts = [name.split()[0] for name in names]
+        names = [
+            name.replace(first, first.lower()) if first in _LOWERED else name
+            for name, first in zip(names, firsts, strict=True)
+        ]
+    return [before + name for name in names], [f" {after}"] * len(names)
 
 
 def _shared_ending(sentences: list[str]) -> str:
