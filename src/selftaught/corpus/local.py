@@ -154,7 +154,7 @@ def _part(text: str, file: TextFile, number: int, funnel: Funnel) -> Document:
 
 
 def _cut(text: str, first: int) -> int:
-    """Where to cut a text that is too long from `first` on: after the last paragraph, line, sentence or blank that may be kept."""
+    """Where to cut a text that is too long from `first` on: after the last paragraph, line, sentence or blank there is."""
     for mark in ("\n\n", "\n", ". ", " "):
         place = text.rfind(mark, first + LONGEST_DOCUMENT // 2, first + LONGEST_DOCUMENT)
         if place >= 0:
