@@ -26,7 +26,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from selftaught.corpus.deduplication import Deduplicator
+from selftaught.corpus.deduplication import Fingerprints
 from selftaught.corpus.documents import Funnel
 from selftaught.corpus.extractors import extract_text
 from selftaught.corpus.links import LinkSettings, read_links
@@ -173,8 +173,10 @@ def _shingles(text: str) -> set[str]:
 
 
 def _flags(texts: Sequence[str]) -> list[bool]:
-    seen = Deduplicator(0.8)
-    return [bool(seen.reason_to_drop(text)) for text in texts]
+    prints = Fingerprints(0.8)
+    for text in texts:
+        prints.add(text)
+    return [of >= 0 for of in prints.duplicates().of.tolist()]
 
 
 def _rensa_flags(rensa: ModuleType, texts: Sequence[str]) -> list[bool]:

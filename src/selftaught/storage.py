@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -131,6 +130,32 @@ def _compressed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
         yield raw
 
 
+class _Temporary(io.FileIO):
+    """An unnamed temporary file, closed without a warning when nobody needs it any more."""
+
+    def __del__(self) -> None:
+        self.close()
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as problem:
+            raise output_error(Path(tempfile.gettempdir()), problem) from problem
+
+
+def temporary() -> IO[bytes]:
+    """Open an unnamed file for scratch data, not buffered; TMPDIR says on which disk. It goes when it or its process does.
+
+    Raises OutputError if the disk is full, also on writing.
+    """
+    try:
+        number, name = tempfile.mkstemp(prefix="selftaught-")
+        Path(name).unlink()
+    except OSError as problem:
+        raise output_error(Path(tempfile.gettempdir()), problem) from problem
+    return _Temporary(number, "w+b")
+
+
 class Spool(Generic[T]):
     """Rows that may be too many for memory: appended, counted, read again in order, as often as wanted.
 
@@ -170,14 +195,10 @@ class Spool(Generic[T]):
         import zstandard
 
         data = zstandard.compress(bytes(self._waiting))
-        try:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # open for as long as this object
-                weakref.finalize(self, self._file.close)
-            place = sum(self._frames[-1]) if self._frames else 0
-            self._file.write(data)
-        except OSError as problem:
-            raise output_error(Path(tempfile.gettempdir()), problem) from problem
+        if self._file is None:
+            self._file = temporary()
+        place = sum(self._frames[-1]) if self._frames else 0
+        self._file.write(data)
         self._frames.append((place, len(data)))
         self._waiting.clear()
 

@@ -115,7 +115,7 @@ class Clean(settings.Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Dedup(settings.Verb):
-    """Drop exact and near duplicates; of each cluster the first document stays."""
+    """Drop exact and near duplicates; of each cluster the document with most karma stays."""
 
     source: Positional[Path]
     """Folder made by an earlier stage, or a .jsonl file of documents (also .gz, .zst)."""

@@ -1,58 +1,146 @@
-"""Exact and near duplicates: equal texts by hash, similar ones by MinHash and locality-sensitive hashing.
+"""Exact and near duplicates among any number of documents: equal texts by hash, similar ones by MinHash and verified.
 
-Two documents are near duplicates if the Jaccard similarity of their sets of 5-word shingles is estimated at `threshold` or
-more from 128 minima (standard error of the estimate at most 0.045). Candidates are pairs that agree in one of 16 bands of
-8 minima: similarity 0.8 is found with probability 0.95, 0.9 with 0.9999.
+Two documents are near duplicates if the Jaccard similarity of their sets of 5-word shingles is at least the threshold. Candidates
+are pairs that agree in all minima of one of the bands that 126 MinHash minima are cut into; bands are as narrow as it takes to
+find a pair right at the threshold with probability 0.995 (0.8: 21 bands of 6 minima). Each candidate is then compared
+shingle by shingle, so nothing is merged that is not similar.
+
+Of duplicates the one with most karma stays, of equal ones the first. A document is dropped for one that stays, never for
+one that is dropped itself, so that likeness does not creep from one text to the next. In memory are about 60 bytes a document;
+band keys and shingles (32 bits each) lie on the temporary disk.
 """
 
 from __future__ import annotations
 
-import hashlib
+from array import array
+from dataclasses import dataclass
 from typing import Any
 
 import numba
 import numpy as np
 
+from selftaught import storage
 from selftaught.corpus.ngrams import ngram_hashes
 
-SHINGLE_WORDS, MINIMA, BANDS = 5, 128, 16
+SHINGLE_WORDS, MINIMA = 5, 126
+SURELY_FOUND = 0.995
+_WIDEST_BAND = 14
+_COMPARED_IN_BAND = 64
+"""Of more documents than these that agree in a band, each is compared with the 64 best of them only."""
 _DRAW = np.random.default_rng(20190214)
-_FACTORS = _DRAW.integers(1, 1 << 63, MINIMA, dtype=np.uint64) | np.uint64(1)
-_TERMS = _DRAW.integers(0, 1 << 63, MINIMA, dtype=np.uint64)
+_FACTORS = _DRAW.integers(1, 1 << 31, MINIMA, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+_TERMS = _DRAW.integers(0, 1 << 32, MINIMA, dtype=np.uint32)
+Array = np.ndarray[Any, Any]
 
 
-class Deduplicator:
-    """Remembers what it has seen; of duplicates the first one stays, so offer the best first."""
+@dataclass(frozen=True)
+class Duplicates:
+    """For each document the number of the one that stays instead, -1 for those that stay; and which are merely near."""
+
+    of: Array
+    near: Array
+
+
+class Fingerprints:
+    """What is needed of documents to tell which are the same; they go by their number, the first is 0."""
 
     def __init__(self, threshold: float = 0.8) -> None:
         self.threshold = threshold
-        self._exact: set[bytes] = set()
-        self._signatures: list[np.ndarray[Any, Any]] = []
-        self._bands: list[dict[bytes, list[int]]] = [{} for _ in range(BANDS)]
+        self.rows = rows_of_bands(threshold)
+        self._keys = array("Q")
+        self._karma = array("q")
+        self._ends = array("Q")
+        self._shingles, self._bands = storage.temporary(), storage.temporary()
 
-    def reason_to_drop(self, text: str) -> str:
-        """`exact duplicate`, `near duplicate`, or "" for a text that is new and now remembered."""
-        key = hashlib.blake2b(" ".join(text.split()).casefold().encode("utf-8", "replace"), digest_size=16).digest()
-        if key in self._exact:
-            return "exact duplicate"
-        self._exact.add(key)
-        shingles = ngram_hashes(text, SHINGLE_WORDS)
-        if len(shingles) == 0:
-            return ""
-        signature = minima(shingles)
-        keys = [part.tobytes() for part in np.split(signature, BANDS)]
-        candidates = {number for band, part in zip(self._bands, keys, strict=True) for number in band.get(part, ())}
-        if any(np.mean(self._signatures[number] == signature) >= self.threshold for number in candidates):
-            return "near duplicate"
-        for band, part in zip(self._bands, keys, strict=True):
-            band.setdefault(part, []).append(len(self._signatures))
-        self._signatures.append(signature)
-        return ""
+    def __len__(self) -> int:
+        """How many documents were added."""
+        return len(self._karma)
+
+    def add(self, text: str, karma: int | None = None) -> None:
+        """Add the next document."""
+        self._keys.frombytes(exact_key(text).tobytes())
+        self._karma.append(karma or 0)
+        shingles = shingles_of(text)
+        self._shingles.write(shingles.tobytes())
+        self._ends.append((self._ends[-1] if self._ends else 0) + len(shingles))
+        self._bands.write(band_keys(minima(shingles), self.rows).tobytes())
+
+    def duplicates(self) -> Duplicates:
+        """Which documents are duplicates of which."""
+        of, near = np.full(len(self), -1, dtype=np.int64), np.zeros(len(self), dtype=bool)
+        if not len(self):
+            return Duplicates(of, near)
+        rank = _ranks(np.frombuffer(self._karma, dtype=np.int64))
+        _mark_exact(np.frombuffer(self._keys, dtype=np.uint64).reshape(-1, 2), rank, of)
+        ends = np.frombuffer(self._ends, dtype=np.uint64).astype(np.int64)
+        starts = np.concatenate([[0], ends[:-1]])
+        if not ends[-1]:
+            return Duplicates(of, near)
+        alive = np.flatnonzero((of < 0) & (ends > starts))
+        pairs = self._candidates(alive, rank)
+        shingles = np.memmap(self._shingles, dtype=np.uint32, mode="r")
+        pairs = pairs[_similar(shingles, starts, ends, pairs, self.threshold)]
+        order = np.lexsort((rank[pairs[:, 0]], rank[pairs[:, 1]]))
+        _mark_near(pairs[order], of, near)
+        return Duplicates(of, near)
+
+    def _candidates(self, alive: Array, rank: Array) -> Array:
+        """Pairs of documents that agree in some band, the better one first."""
+        bands = np.memmap(self._bands, dtype=np.uint64, mode="r").reshape(len(self), -1)
+        found = np.empty(0, dtype=np.uint64)
+        for band in range(bands.shape[1]):
+            keys = np.asarray(bands[:, band])[alive]
+            order = np.lexsort((rank[alive], keys))
+            found = np.union1d(found, _pairs_of_runs(keys[order], alive[order]))
+        return np.stack([found >> np.uint64(32), found & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
 
 
-def minima(shingles: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """MinHash signature: for each of 128 hash functions the least value over all shingles (upper 32 bits)."""
+def rows_of_bands(threshold: float) -> int:
+    """How many minima a band has, as many as leave a pair right at the threshold a chance of 0.995 to be found."""
+    for rows in range(_WIDEST_BAND, 1, -1):
+        if 1 - (1 - threshold**rows) ** (MINIMA // rows) >= SURELY_FOUND:
+            return rows
+    return 1
+
+
+def exact_key(text: str) -> Array:
+    """128 bits that two texts share if they are equal but for case and white space."""
+    data = np.frombuffer(text.lower().encode("utf-8", "surrogatepass"), dtype=np.uint8)
+    return np.asarray(_exact_key(data))
+
+
+def shingles_of(text: str) -> Array:
+    """The hashes of the different shingles of a text (32 bits each), sorted."""
+    hashes = np.sort((ngram_hashes(text, SHINGLE_WORDS) >> np.uint64(32)).astype(np.uint32))
+    return np.asarray(hashes[np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)]])
+
+
+def minima(shingles: Array) -> Array:
+    """MinHash signature: for each of 126 hash functions the least value over all shingles (32 bits)."""
     return np.asarray(_minima(shingles, _FACTORS, _TERMS))
+
+
+def band_keys(signature: Array, rows: int) -> Array:
+    """One 64-bit key for each band of a signature; minima that fill no band are left out."""
+    return np.asarray(_band_keys(signature, rows))
+
+
+@numba.njit(cache=True, nogil=True)
+def _exact_key(data):  # type: ignore[no-untyped-def]
+    """Two 64-bit hashes (multiply and shift) of the bytes, each run of white space taken as one blank, none at the ends."""
+    one, other = np.uint64(0xCBF29CE484222325), np.uint64(0x84222325CBF29CE4)
+    begun, blank = False, False
+    for byte in data:
+        if byte == 32 or 9 <= byte <= 13:
+            blank = begun
+            continue
+        value = np.uint64(byte) + (np.uint64(256) if blank else np.uint64(0))
+        begun, blank = True, False
+        one = (one ^ value) * np.uint64(0x9E3779B97F4A7C15)
+        one ^= one >> np.uint64(32)
+        other = (other + value) * np.uint64(0xD6E8FEB86659FD93)
+        other ^= other >> np.uint64(29)
+    return np.array([one, other], dtype=np.uint64)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -60,6 +148,87 @@ def _minima(shingles, factors, terms):  # type: ignore[no-untyped-def]
     least = np.full(len(factors), 0xFFFFFFFF, dtype=np.uint32)
     for shingle in shingles:
         for k in range(len(factors)):
-            value = np.uint32((shingle * factors[k] + terms[k]) >> np.uint64(32))
+            value = np.uint32(np.uint32(shingle * factors[k]) + terms[k])
             least[k] = min(least[k], value)
     return least
+
+
+@numba.njit(cache=True, nogil=True)
+def _band_keys(signature, rows):  # type: ignore[no-untyped-def]
+    bands = len(signature) // rows
+    keys = np.empty(bands, dtype=np.uint64)
+    for band in range(bands):
+        value = np.uint64(0xCBF29CE484222325)
+        for row in range(rows):
+            value = (value ^ np.uint64(signature[band * rows + row])) * np.uint64(0x9E3779B97F4A7C15)
+            value ^= value >> np.uint64(29)
+        keys[band] = value
+    return keys
+
+
+def _ranks(karma: Array) -> Array:
+    """The place of each document if they stood in order of karma, equal ones as they came."""
+    rank = np.empty(len(karma), dtype=np.int64)
+    rank[np.argsort(-karma, kind="stable")] = np.arange(len(karma))
+    return rank
+
+
+def _mark_exact(keys: Array, rank: Array, of: Array) -> None:
+    """Of documents with one key the best stays."""
+    order = np.lexsort((rank, keys[:, 1], keys[:, 0]))
+    same = np.all(keys[order][1:] == keys[order][:-1], axis=1)
+    first = np.maximum.accumulate(np.where(np.concatenate([[False], same]), 0, np.arange(len(order))))
+    twins = np.flatnonzero(np.concatenate([[False], same]))
+    of[order[twins]] = order[first[twins]]
+
+
+@numba.njit(cache=True, nogil=True)
+def _pairs_of_runs(keys, numbers):  # type: ignore[no-untyped-def]
+    """Pairs within each run of equal keys, packed into 64 bits; `numbers` are in order of rank within a run."""
+    count = 0
+    for fill in range(2):
+        if fill:
+            pairs = np.empty(count, dtype=np.uint64)
+            count = 0
+        start = 0
+        for place in range(1, len(keys) + 1):
+            if place < len(keys) and keys[place] == keys[start]:
+                continue
+            for later in range(start + 1, place):
+                for earlier in range(start, min(later, start + _COMPARED_IN_BAND)):
+                    if fill:
+                        pairs[count] = (np.uint64(numbers[earlier]) << np.uint64(32)) | np.uint64(numbers[later])
+                    count += 1
+            start = place
+    return pairs
+
+
+@numba.njit(cache=True, nogil=True)
+def _similar(shingles, starts, ends, pairs, threshold):  # type: ignore[no-untyped-def]
+    """For each pair whether the Jaccard similarity of its two sorted sets of shingles reaches the threshold."""
+    found = np.zeros(len(pairs), dtype=np.bool_)
+    for number in range(len(pairs)):
+        one, other = pairs[number]
+        i, j, shared = starts[one], starts[other], 0
+        while i < ends[one] and j < ends[other]:
+            if shingles[i] == shingles[j]:
+                shared += 1
+                i += 1
+                j += 1
+            elif shingles[i] < shingles[j]:
+                i += 1
+            else:
+                j += 1
+        union = ends[one] - starts[one] + ends[other] - starts[other] - shared
+        found[number] = shared >= threshold * union
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _mark_near(pairs, of, near):  # type: ignore[no-untyped-def]
+    """Drop the worse one of each pair whose better one stays; `pairs` are in order of the worse one's rank."""
+    for number in range(len(pairs)):
+        better, worse = pairs[number]
+        if of[better] < 0 and of[worse] < 0:
+            of[worse] = better
+            near[worse] = True

@@ -41,6 +41,8 @@ class Drop:
     url: str
     stage: str
     reason: str
+    of: str = ""
+    """Of a duplicate: the document that stayed instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +89,10 @@ class Funnel:
         """Count rows that leave a stage."""
         self.counts[stage, "kept"] += count
 
-    def drop(self, stage: str, reason: str, *, id: str, url: str) -> None:  # noqa: A002 - the row's own field name
+    def drop(self, stage: str, reason: str, *, id: str, url: str, of: str = "") -> None:  # noqa: A002 - the row's own field name
         """Count and keep one dropped row."""
         self.counts[stage, reason] += 1
-        self.drops.append(Drop(id=id, url=url, stage=stage, reason=reason))
+        self.drops.append(Drop(id=id, url=url, stage=stage, reason=reason, of=of))
 
     def rows(self) -> list[FunnelRow]:
         """The funnel, stage after stage: entered, dropped by reason, kept."""

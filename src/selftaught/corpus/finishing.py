@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,22 @@ from selftaught.corpus.documents import Document, Funnel
 from selftaught.corpus.splitting import side
 from selftaught.errors import InputError
 
+CLUSTERS_FILE = "clusters.jsonl.zst"
 CLEAN, DUPLICATES, SPLIT = "clean", "duplicates", "split"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A document and those that were dropped as its duplicates."""
+
+    id: str
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Dropped:
+    of: int
+    id: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +72,11 @@ class FinishingSettings(DeduplicationSettings, SplitSettings):
 def finish(rows: Iterable[Document], out: Path, funnel: Funnel, rules: FinishingSettings) -> list[documents.FunnelRow]:
     """Write train, heldout, drops and, last, the funnel into `out`.
 
-    `rows` come best first: of duplicates the first stays. Raises InputError if a side of the split stays empty.
+    Of duplicates the one with most karma stays, of equal ones the first. Raises InputError if a side of the split stays empty.
     """
     cleaned = clean(rows, funnel, rules.cleaning)
-    split(deduplicate(cleaned, funnel, rules.near_duplicate), out, funnel, rules.heldout)
+    unique = deduplicate(cleaned, funnel, rules.near_duplicate, out / CLUSTERS_FILE)
+    split(unique, out, funnel, rules.heldout)
     funnel.save(out)
     return funnel.rows()
 
@@ -77,18 +94,37 @@ def clean(rows: Iterable[Document], funnel: Funnel, rules: CleaningSettings) -> 
         yield replace(row, text=text, language=language)
 
 
-def deduplicate(rows: Iterable[Document], funnel: Funnel, threshold: float) -> Iterator[Document]:
-    """The documents that are no duplicate of one before (see `corpus.deduplication`)."""
-    from selftaught.corpus.deduplication import Deduplicator
+def deduplicate(rows: Iterable[Document], funnel: Funnel, threshold: float, clusters: Path) -> Iterator[Document]:
+    """The documents that are no duplicates (see `corpus.deduplication`), in their order; writes the clusters to a .jsonl file."""
+    from selftaught.corpus.deduplication import Fingerprints
 
-    seen = Deduplicator(threshold)
-    for row in rows:
+    held, prints = storage.Spool(Document), Fingerprints(threshold)
+    with console.progress("comparing", unit="documents") as bar:
+        for row in rows:
+            held.append(row)
+            prints.add(row.text, row.karma)
+            bar.advance()
+    found = prints.duplicates()
+    stays = set(found.of[found.of >= 0].tolist())
+    names = {number: row.id for number, row in enumerate(held) if number in stays}
+    storage.write_jsonl(clusters, _clusters(held, found.of.tolist(), names))
+    for row, of, near in zip(held, found.of.tolist(), found.near.tolist(), strict=True):
         funnel.enter(DUPLICATES)
-        if reason := seen.reason_to_drop(row.text):
-            funnel.drop(DUPLICATES, reason, id=row.id, url=row.url)
+        if of >= 0:
+            funnel.drop(
+                DUPLICATES, "near duplicate" if near else "exact duplicate", id=row.id, url=row.url, of=names[of]
+            )
             continue
         funnel.keep(DUPLICATES)
         yield row
+
+
+def _clusters(rows: Iterable[Document], of: Sequence[int], names: Mapping[int, str]) -> Iterator[Cluster]:
+    """Who stays with all that are dropped for it, in order of who stays."""
+    dropped = (_Dropped(number, row.id) for number, row in zip(of, rows, strict=True) if number >= 0)
+    ordered = storage.sorted_rows(dropped, _Dropped, lambda one: one.of)
+    for number, group in itertools.groupby(ordered, key=lambda one: one.of):
+        yield Cluster(id=names[number], dropped=tuple(one.id for one in group))
 
 
 def split(rows: Iterable[Document], out: Path, funnel: Funnel, heldout: float) -> None:

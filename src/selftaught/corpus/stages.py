@@ -87,10 +87,11 @@ def clean_documents(source: str | Path, out: str | Path, settings: CleaningSetti
 
 
 def deduplicate_documents(source: str | Path, out: str | Path, settings: DeduplicationSettings | None = None) -> None:
-    """The documents without exact and near duplicates; of each cluster the first one stays."""
+    """The documents without exact and near duplicates; of each cluster the one with most karma stays."""
     funnel = _begin(Path(source), finishing.DUPLICATES)
     threshold = (settings or DeduplicationSettings()).near_duplicate
-    _write(finishing.deduplicate(_documents(Path(source)), funnel, threshold), Path(out), funnel)
+    clusters = Path(out) / finishing.CLUSTERS_FILE
+    _write(finishing.deduplicate(_documents(Path(source)), funnel, threshold, clusters), Path(out), funnel)
 
 
 def split_documents(source: str | Path, out: str | Path, settings: SplitSettings | None = None) -> None:
