@@ -201,6 +201,20 @@ def test_what_is_transferred_is_the_pretrained_weights(pretrained: Path) -> None
         networks.begin(FinetuningPlan(layers_transferred=3), model, seed=1)
 
 
+def test_results_of_another_plan_are_not_taken_for_these(whole: Path, pretrained: Path, data: Path) -> None:
+    with pytest.raises(MismatchError, match=r"clip: 1\.0 -> 2\.0"):
+        finetune(pretrained, "sst2", out=whole, data=data, plan=replace(QUICK, clip=2.0))
+    finetune(pretrained, "sst2", out=whole, data=data, plan=replace(QUICK, log_every=7, micro_batch_tokens=99))
+
+
+def test_several_processes_are_refused(
+    pretrained: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="2 processes"):
+        finetune(pretrained, "sst2", out=tmp_path, data=data, plan=QUICK)
+
+
 def test_a_loss_that_is_no_number_stops_the_run(pretrained: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(SelftaughtError, match=r"diverged at step \d+.*--peak-rate|no numbers.*--peak-rate"):
         finetune(pretrained, "sst2", out=tmp_path, data=data, plan=replace(QUICK, peak_rate=1e30, clip=1e30))

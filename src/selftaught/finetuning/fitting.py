@@ -14,9 +14,9 @@ from typing import Literal
 import msgspec
 import torch
 
-from selftaught import compute, console, storage
+from selftaught import compute, console, settings, storage
 from selftaught.checkpoint import native
-from selftaught.errors import DamagedFileError, SelftaughtError
+from selftaught.errors import DamagedFileError, MismatchError, SelftaughtError
 from selftaught.finetuning import inputs, networks, objective, saving
 from selftaught.finetuning.heads import Classifier, autocast, predictions, run_all
 from selftaught.finetuning.inputs import Encoded
@@ -47,6 +47,7 @@ class Marked:
 class Result:
     """What result.json holds."""
 
+    plan: FinetuningPlan
     seed: int
     best_epoch: int
     """Counted from 1."""
@@ -65,6 +66,7 @@ class Result:
 class Progress:
     """Where a run stands."""
 
+    plan: FinetuningPlan
     step: int = 0
     seconds: float = 0.0
     dev_by_epoch: tuple[float, ...] = ()
@@ -90,6 +92,22 @@ class LogRow:
     rate: float
     gradient_norm: float
     seconds: float
+
+
+def require_same_plan(begun: FinetuningPlan, plan: FinetuningPlan, folder: Path) -> None:
+    """Raise MismatchError, with the difference, if what lies in a folder was begun with another plan."""
+    free = settings.changeable(FinetuningPlan)
+    changed = [
+        words
+        for words in settings.difference(settings.as_document(begun), settings.as_document(plan))
+        if words.split(":", 1)[0] not in free
+    ]
+    if changed:
+        raise MismatchError(
+            f"{folder} was begun with another plan",
+            got=", ".join(changed),
+            hint="Give the old values, or another --out.",
+        )
 
 
 class Fitting:
@@ -127,7 +145,9 @@ class Fitting:
         network = networks.begin(self.plan, pretrained, seed=self.seed, lstm_pretrained=lstm)
         model = Classifier(network, self.prepared.head)
         model.initialise(compute.generator("finetuning output", self.seed))
-        return model, Progress(precision=compute.machine(self.plan.device, self.plan.precision).precision)
+        return model, Progress(
+            plan=self.plan, precision=compute.machine(self.plan.device, self.plan.precision).precision
+        )
 
     def _last(self) -> tuple[Classifier, Progress] | None:
         """Where the run was left, if it was; a damaged checkpoint costs the run's time."""
@@ -140,13 +160,13 @@ class Fitting:
             console.warn(f"{problem.line()}; begun anew")
             shutil.rmtree(self.out / LAST)
             return None
+        require_same_plan(progress.plan, self.plan, self.out)
         console.line(f"continuing after step {progress.step:,} of {self.steps:,}")
         return found.model, progress
 
     def run(self, bar: console.Bar) -> Result:
         """Train to the end, measure the best epoch on every set, and write result.json."""
         saved = time.monotonic()
-        bar.advance(self.progress.step)
         try:
             while self.progress.step < self.steps:
                 self.stop.check()
@@ -284,6 +304,7 @@ class Fitting:
         self.model = saving.load(self.out / BEST).model.to(self.machine.device)
         marks = [mark for split, examples in self._sets.items() for mark in self._marks(split, examples)]
         result = Result(
+            plan=self.plan,
             seed=self.seed,
             best_epoch=self.progress.best_epoch + 1,
             dev_by_epoch=self.progress.dev_by_epoch,

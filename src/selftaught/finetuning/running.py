@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from selftaught import console, storage
+from selftaught import compute, console, storage
 from selftaught.checkpoint import loading
 from selftaught.checkpoint.loading import Loaded
 from selftaught.errors import UsageError
-from selftaught.finetuning.fitting import RESULT_FILE, Fitting, Result
+from selftaught.finetuning.fitting import RESULT_FILE, Fitting, Result, require_same_plan
 from selftaught.finetuning.lstm import Lstm
 from selftaught.finetuning.lstm_pretraining import pretrain_lstm
 from selftaught.finetuning.plan import FinetuningPlan, ablations, layer_curve
@@ -43,17 +43,14 @@ def finetune(
     repeated when done; finetuned.json holds all results. Raises UsageError for an unknown task, InputError for data that cannot
     be used, SelftaughtError if a loss is not a number any more.
     """
+    if compute.world_size() > 1:
+        raise UsageError("fine-tuning runs in one process", got=f"{compute.world_size()} processes")
     wanted = list(plans or [plan or FinetuningPlan()])
     names = [tasks] if isinstance(tasks, str) else list(tasks)
     read = {name: read_examples(name, Path(data) if data else None, own, wanted[0]) for name in names}
     loaded = loading.load(model)
-    for name, task in read.items():
-        if any(not _result_file(Path(out), name, one, seed).is_file() for one in wanted for seed in _seeds(one)):
-            known = None
-            if lstm_tokens is not None and any(one.network == "lstm" for one in wanted):
-                first = next(one for one in wanted if one.network == "lstm")
-                known = pretrain_lstm(first, loaded, tokens=Path(lstm_tokens), out=Path(out) / LSTM_FOLDER)
-            _run_task(task, loaded, wanted, Path(out), known)
+    for task in read.values():
+        _run_task(task, loaded, wanted, Path(out), Path(lstm_tokens) if lstm_tokens else None)
         storage.write_json(Path(out) / FINETUNED_FILE, collect(Path(out), loaded.name))
     rows = collect(Path(out), loaded.name)
     return [row for row in rows if row.task in names and row.variant in {one.variant for one in wanted}]
@@ -104,22 +101,39 @@ def _result_file(out: Path, task: str, plan: FinetuningPlan, seed: int) -> Path:
     return _folder(out, task, plan, seed) / RESULT_FILE
 
 
-def _run_task(task: Task, loaded: Loaded, plans: Sequence[FinetuningPlan], out: Path, lstm: Lstm | None) -> None:
+def _run_task(task: Task, loaded: Loaded, plans: Sequence[FinetuningPlan], out: Path, lstm_tokens: Path | None) -> None:
+    left = [(plan, seed) for plan in plans for seed in _seeds(plan) if not _is_done(out, task.name, plan, seed)]
+    if not left:
+        return
     prepared = prepare(task, loaded, plans[0])
+    lstm = _pretrained_lstm([plan for plan, _ in left], loaded, lstm_tokens, out)
     with Stop() as stop:
-        for plan in plans:
-            for seed in _seeds(plan):
-                folder = _folder(out, task.name, plan, seed)
-                if (folder / RESULT_FILE).is_file():
-                    continue
-                fitting = Fitting(plan, prepared, loaded.model, out=folder, seed=seed, stop=stop, lstm=lstm)
-                words = f"{task.name} {plan.variant} seed {seed}"
-                with console.progress(words, fitting.steps, unit="steps", done=fitting.progress.step) as bar:
-                    result = fitting.run(bar)
-                first = result.marks[0]
-                console.line(
-                    f"{words}: {first.metric} {first.value:.4f} on dev, epoch {result.best_epoch}, {result.seconds:.0f} s"
-                )
+        for plan, seed in left:
+            folder = _folder(out, task.name, plan, seed)
+            fitting = Fitting(plan, prepared, loaded.model, out=folder, seed=seed, stop=stop, lstm=lstm)
+            words = f"{task.name} {plan.variant} seed {seed}"
+            with console.progress(words, fitting.steps, unit="steps", done=fitting.progress.step) as bar:
+                result = fitting.run(bar)
+            first = result.marks[0]
+            console.line(
+                f"{words}: {first.metric} {first.value:.4f} on dev, epoch {result.best_epoch}, {result.seconds:.0f} s"
+            )
+
+
+def _is_done(out: Path, task: str, plan: FinetuningPlan, seed: int) -> bool:
+    """Whether a result is there. Raises MismatchError for one of another plan."""
+    path = _result_file(out, task, plan, seed)
+    if not path.is_file():
+        return False
+    require_same_plan(storage.read_json(path, Result).plan, plan, path.parent)
+    return True
+
+
+def _pretrained_lstm(plans: Sequence[FinetuningPlan], loaded: Loaded, tokens: Path | None, out: Path) -> Lstm | None:
+    plan = next((plan for plan in plans if plan.network == "lstm" and not plan.from_scratch), None)
+    if plan is None or tokens is None:
+        return None
+    return pretrain_lstm(plan, loaded, tokens=tokens, out=out / LSTM_FOLDER)
 
 
 def collect(out: Path, model: str) -> list[FineTuned]:
