@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 
@@ -14,6 +15,7 @@ import httpx2
 import uvicorn
 
 from selftaught.inference.language_model import LanguageModel
+from selftaught.inference.scheduling import Batch
 from selftaught.server import running
 from selftaught.server.api import application
 from selftaught.server.limits import Limits
@@ -52,8 +54,40 @@ class Running:
         return self.service.engine.idle
 
 
+class Heard(logging.Handler):
+    """What server and libraries complain of."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.complaints = []
+
+    def emit(self, record):
+        self.complaints.append(self.format(record))
+
+
 @contextlib.contextmanager
-def serving(limits=None, key=None, loaded=None):
+def listening_to_complaints():
+    heard = Heard()
+    loggers = [logging.getLogger(name) for name in ("selftaught.server", "uvicorn.error")]
+    for logger in loggers:
+        logger.addHandler(heard)
+    try:
+        yield heard.complaints
+    finally:
+        for logger in loggers:
+            logger.removeHandler(heard)
+
+
+@contextlib.contextmanager
+def serving(limits=None, key=None, loaded=None, complaints=0):
+    """A server that runs; it must complain (a traceback, an unfinished answer) as often as is said, by default never."""
+    with listening_to_complaints() as heard, _serving(limits, key, loaded) as started:
+        yield started
+    assert len(heard) == complaints, heard
+
+
+@contextlib.contextmanager
+def _serving(limits, key, loaded):
     app = application(loaded or models(), limits=limits or Limits(slots=3), key=key)
     listening = running.listen("127.0.0.1", 0)
     config = uvicorn.Config(
@@ -76,6 +110,18 @@ def serving(limits=None, key=None, loaded=None):
 
 
 Running.close = lambda self: self.client.close()
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Steps that take their time, so that there is some to hang up or to wait in."""
+    step = Batch.step
+
+    def slowly(batch):
+        time.sleep(0.005)
+        return step(batch)
+
+    monkeypatch.setattr(Batch, "step", slowly)
 
 
 @pytest.fixture(scope="module")

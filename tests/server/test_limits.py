@@ -15,19 +15,7 @@ from selftaught.inference.scheduling import Batch
 from selftaught.server.limits import Limits
 from tests.server.conftest import serving
 
-LONG = {"prompt": "the", "max_tokens": 2048, "temperature": 2, "seed": 4}
-
-
-@pytest.fixture
-def slow(monkeypatch):
-    """Steps that take their time, so that there is some to hang up or to wait in."""
-    step = Batch.step
-
-    def slowly(batch):
-        time.sleep(0.005)
-        return step(batch)
-
-    monkeypatch.setattr(Batch, "step", slowly)
+LONG = {"prompt": "the", "max_tokens": 2048, "temperature": 0}
 
 
 def connection(server, body, path="/v1/completions"):
@@ -156,22 +144,22 @@ def test_a_key_opens_what_is_behind_it():
         ({"host": "localhost:99", "origin": "http://localhost:98"}, 403),
     ],
 )
-def test_pages_of_others_are_not_answered(server, headers, status):
-    assert server.client.get("/healthz", headers=headers).status_code == status
+def test_pages_of_others_are_not_answered(headers, status):
+    with serving() as server:
+        assert server.client.get("/healthz", headers=headers).status_code == status
 
 
-def test_a_failed_step_costs_its_texts_only(server, monkeypatch):
-    def fail(_):
+def test_a_failed_step_costs_its_texts_only(monkeypatch):
+    def fail(*_):
         raise RuntimeError("out of memory, say")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Batch, "step", fail)
-        assert server.client.post("/v1/completions", json=LONG).status_code == 500
-    with monkeypatch.context() as patched:
-        patched.setattr(Batch, "join", lambda *_: fail(None))
-        assert server.client.post("/v1/completions", json=LONG).status_code == 500
-    assert server.settles()
-    assert server.ask(prompt="the", max_tokens=3)["choices"]
+    with serving(complaints=2) as server:
+        for name in ("step", "join"):
+            with monkeypatch.context() as patched:
+                patched.setattr(Batch, name, fail)
+                assert server.client.post("/v1/completions", json=LONG).status_code == 500
+        assert server.settles()
+        assert server.ask(prompt="the", max_tokens=3)["choices"]
 
 
 @pytest.mark.parametrize(

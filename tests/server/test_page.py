@@ -157,6 +157,7 @@ def test_the_keyboard_does_it_all(page):
     assert page.locator("#panel").is_hidden()
 
 
+@pytest.mark.usefixtures("slow")
 def test_writing_on_and_stopping(page):
     written(page, count=5)
     count = tokens(page).count()
@@ -165,10 +166,15 @@ def test_writing_on_and_stopping(page):
     finished(page)
     assert tokens(page).count() == count + 5
     slide(page, "tokens", 400)
-    for _ in range(3):
-        page.click("#more")
-        page.click("#stop")
-    finished(page, "stopped|done")
+    count = tokens(page).count()
+    page.click("#more")
+    tokens(page).nth(count + 5).wait_for()
+    page.click("#stop")
+    finished(page, "stopped")
+    assert tokens(page).count() < count + 400
+    page.click("#more")
+    page.keyboard.press("Escape")
+    finished(page, "stopped")
 
 
 def test_examples_and_long_beginnings(page):

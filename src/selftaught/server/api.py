@@ -145,7 +145,8 @@ class Service:
             if asked.stream:
                 streaming = True
                 seconds = self.limits.seconds + self.limits.body_seconds
-                return Events(self._events(asked, model, jobs, feed, first), seconds=seconds, close=close)
+                events = self._events(asked, model, jobs, feed, first)
+                return Events(events, seconds=seconds, close=close, gone=self.metrics.hangups.inc)
             return await unless_gone(request.receive, self._whole(asked, model, jobs, feed, first))
         finally:
             if not streaming:
@@ -194,14 +195,17 @@ class Service:
         feed: asyncio.Queue[tuple[int, Piece | ProblemError]],
         first: tuple[int, Piece],
     ) -> AsyncIterator[bytes]:
-        news, unfinished = first, len(jobs)
+        news, unfinished = [first], len(jobs)
         while True:
-            unfinished -= news[1].finish is not None
-            yield _event(completions.document(asked, [completions.choice(asked, news[0], model, [news[1]])], None))
+            choices = [completions.choice(asked, number, model, [piece]) for number, piece in news]
+            yield b"".join(_event(completions.document(asked, [choice], None)) for choice in choices)
+            unfinished -= sum(piece.finish is not None for _, piece in news)
             if not unfinished:
                 break
             try:
-                news = await _next(feed)
+                news = [await _next(feed)]
+                while not feed.empty():  # what is there already is sent together
+                    news.append(await _next(feed))
             except ProblemError as problem:
                 yield _event(problem.body())
                 return

@@ -170,7 +170,7 @@ class Engine:
         """One step of a model."""
         try:
             self._part(name, line)
-            for news in line.batch.step():
+            for news in line.batch.step() if line.running else ():
                 self._tell(line, line.running[news.slot], news)
         except Exception:  # noqa: BLE001 - a defect, or no memory: the texts of this step are lost, the server is not
             _log.exception("a step of %s failed", name)

@@ -65,22 +65,24 @@ async def _gone(receive: Receive) -> None:
 
 
 class Events(Response):
-    """Server-sent events. However it ends (all sent, client gone, too slow a reader), `close` is called."""
+    """Server-sent events. However it ends, `close` is called, and `gone` if the client left or read too slowly."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[bytes], *, seconds: float, close: Callable[[], None]) -> None:
+    def __init__(
+        self, events: AsyncIterator[bytes], *, seconds: float, close: Callable[[], None], gone: Callable[[], None]
+    ) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._events, self._seconds, self._close = events, seconds, close
+        self._events, self._seconds, self._close, self._gone = events, seconds, close, gone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """Send everything within the time there is."""
         try:
             async with asyncio.timeout(self._seconds):
                 await unless_gone(receive, self._send(send))
-        except TimeoutError:
-            pass  # The reader is too slow; the connection is closed.
+        except (HungUpError, TimeoutError):
+            self._gone()  # and uvicorn closes the connection, since the answer is not whole
         finally:
             self._close()
 
