@@ -12,6 +12,7 @@ import ctypes
 import hashlib
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from selftaught import compute, storage
 from selftaught.errors import OutputError
 from selftaught.inference import recasting
 from selftaught.inference.decoding import Decoder
+from selftaught.inference.pace import Pace
 from selftaught.inference.ragged import RaggedCache
 from selftaught.inference.recasting import WeightFormat
 from selftaught.model.transformer import Transformer
@@ -129,6 +131,7 @@ class CompiledDecoder(Decoder):
         super().__init__(model, weights)
         self._read_tokens = found.read_tokens
         self._kept: list[object] = []
+        self._paces: dict[tuple[int, int], Pace] = {}
         self._net = self._packed_network(model)
         self._stride = -(-self.shape.vocabulary // BLOCK) * BLOCK
 
@@ -171,12 +174,20 @@ class CompiledDecoder(Decoder):
         batch = _Batch(count, len(wanted), *(ctypes.addressof(array) for array in arrays), logits.data_ptr())
         room = cache.room
         place = _Cache(room.data_ptr(), room.shape[2], room.shape[4], int(room.dtype is torch.bfloat16))
-        failed = self._read_tokens(
-            ctypes.byref(self._net), ctypes.byref(place), ctypes.byref(batch), number(torch.get_num_threads())
-        )
+        pace = self._pace(count)
+        threads, start = pace.threads(), time.perf_counter()
+        failed = self._read_tokens(ctypes.byref(self._net), ctypes.byref(place), ctypes.byref(batch), number(threads))
+        pace.note(threads, time.perf_counter() - start)
         if failed:
             raise MemoryError
         return logits[:, : self.shape.vocabulary]
+
+    def _pace(self, tokens: int) -> Pace:
+        """Of passes over about as many tokens, with as many threads to choose from as PyTorch may use now."""
+        key = torch.get_num_threads(), tokens.bit_length()
+        if key not in self._paces:
+            self._paces[key] = Pace(key[0])
+        return self._paces[key]
 
     def _packed_network(self, model: Transformer) -> _Network:
         shape = model.shape
