@@ -6,17 +6,16 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import torch
 
-from selftaught import compute, console, settings, storage
+from selftaught import compute, console, storage
 from selftaught.checkpoint import native
-from selftaught.errors import DamagedFileError, MismatchError, SelftaughtError
+from selftaught.errors import DamagedFileError, SelftaughtError
 from selftaught.finetuning import inputs, networks, objective, saving
 from selftaught.finetuning.heads import Classifier, autocast, predictions, run_all
 from selftaught.finetuning.inputs import Encoded
@@ -24,90 +23,21 @@ from selftaught.finetuning.lstm import Lstm
 from selftaught.finetuning.optimizer import Optimizer, rate
 from selftaught.finetuning.plan import FinetuningPlan
 from selftaught.finetuning.preparing import Prepared
+from selftaught.finetuning.progress import (
+    PROGRESS_FILE,
+    RESULT_FILE,
+    LogRow,
+    Marked,
+    Progress,
+    Result,
+    require_same_plan,
+)
 from selftaught.finetuning.saving import BEST, LAST, Description, Finetuned
 from selftaught.model.transformer import Transformer
 from selftaught.tasks.agreement import MEASURES
 from selftaught.training.progress import Stop, StopRequested
 
-RESULT_FILE, PROGRESS_FILE, OPTIMIZER_FILE = "result.json", "progress.json", "optimizer.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Marked:
-    """One number on one set."""
-
-    split: str
-    metric: str
-    value: float
-    error: float
-    n: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What result.json holds."""
-
-    plan: FinetuningPlan
-    seed: int
-    best_epoch: int
-    """Counted from 1."""
-    dev_by_epoch: tuple[float, ...]
-    """The measure that chose it."""
-    marks: tuple[Marked, ...]
-    """Of the best epoch's weights."""
-    parameters: int
-    steps: int
-    seconds: float
-    precision: str
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a run stands."""
-
-    plan: FinetuningPlan
-    step: int = 0
-    seconds: float = 0.0
-    dev_by_epoch: tuple[float, ...] = ()
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """The format that the run began with."""
-    losses: tuple[tuple[float, float], ...] = ()
-    """Of the task and the language model, of the steps since the last row of the log."""
-
-    @property
-    def best_epoch(self) -> int:
-        """Number of the best epoch so far (the first of equals), from 0."""
-        return max(range(len(self.dev_by_epoch)), key=self.dev_by_epoch.__getitem__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogRow:
-    """One row of log.jsonl: means since the row before."""
-
-    step: int
-    epoch: float
-    task_loss: float
-    language_loss: float
-    rate: float
-    gradient_norm: float
-    seconds: float
-
-
-def require_same_plan(begun: FinetuningPlan, plan: FinetuningPlan, folder: Path) -> None:
-    """Raise MismatchError, with the difference, if what lies in a folder was begun with another plan."""
-    free = settings.changeable(FinetuningPlan)
-    changed = [
-        words
-        for words in settings.difference(settings.as_document(begun), settings.as_document(plan))
-        if words.split(":", 1)[0] not in free
-    ]
-    if changed:
-        raise MismatchError(
-            f"{folder} was begun with another plan",
-            got=", ".join(changed),
-            hint="Give the old values, or another --out.",
-        )
+OPTIMIZER_FILE = "optimizer.safetensors"
 
 
 class Fitting:

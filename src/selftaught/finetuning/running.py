@@ -10,11 +10,12 @@ from selftaught import compute, console, storage
 from selftaught.checkpoint import loading
 from selftaught.checkpoint.loading import Loaded
 from selftaught.errors import UsageError
-from selftaught.finetuning.fitting import RESULT_FILE, Fitting, Result, require_same_plan
+from selftaught.finetuning.fitting import Fitting
 from selftaught.finetuning.lstm import Lstm
 from selftaught.finetuning.lstm_pretraining import pretrain_lstm
 from selftaught.finetuning.plan import FinetuningPlan, ablations, layer_curve
 from selftaught.finetuning.preparing import prepare
+from selftaught.finetuning.progress import RESULT_FILE, Result, require_same_plan
 from selftaught.report.records import FINETUNED_FILE, FineTuned
 from selftaught.tasks import glue
 from selftaught.tasks.labelled import Task
