@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from selftaught import settings
+from selftaught.cli import train
 from selftaught.errors import UsageError
 from selftaught.model import cost
 from selftaught.training.plan import RECIPES, TrainingPlan, recipes
@@ -17,6 +18,7 @@ from selftaught.training.plan import RECIPES, TrainingPlan, recipes
         *({name: 0} for name in ("steps", "batch_size", "micro_batch_size", "layers", "context", "log_every")),
         *({"peak_rate": value} for value in (0.0, -1.0, float("nan"), float("inf"))),
         *({"dropout": 1.0}, {"beta2": 1.0}, {"weight_decay": -0.1}, {"clip": 0.0}, {"final_rate": 2.0}),
+        *({"decay_share": value} for value in (0.0, 1.1, float("nan"))),
         *({"warmup_steps": -1}, {"checkpoints_kept": 0}, {"evaluate_tokens": 0}),
     ],
     ids=str,
@@ -54,6 +56,24 @@ def test_recipes_are_a_copy_and_settings_of_the_verb():
     assert {"laptop", "gpt1", "gpt2-xl"} <= set(recipes())
     for plan in RECIPES.values():
         assert settings.as_document(plan)["steps"] == plan.steps
+
+
+def test_styles_change_how_and_not_what_is_trained():
+    own, paper, modern = recipes(), recipes("paper"), recipes("modern")
+    assert modern["laptop"] == own["laptop"]
+    assert paper["gpt2-xl"] == own["gpt2-xl"]
+    same = ("layers", "channels", "context", "batch_size", "steps", "seed", "warmup_steps")
+    for name, plan in own.items():
+        assert {getattr(plan, word) for word in same} == {getattr(modern[name], word) for word in same}
+        assert {getattr(plan, word) for word in same} == {getattr(paper[name], word) for word in same}
+        assert (paper[name].optimizer, modern[name].optimizer) == ("adamw", "muon")
+
+
+def test_the_flag_chooses_the_style():
+    words = ["gpt2-small", "--tokens", "t", "--out", "o"]
+    assert train._resolved(words).command.settings == RECIPES["gpt2-small"]
+    chosen = train._resolved([*words, "--recipe-style", "modern", "--peak-rate", "0.1"]).command.settings
+    assert (chosen.optimizer, chosen.peak_rate) == ("muon", 0.1)
 
 
 def test_what_may_change_when_a_run_is_continued():

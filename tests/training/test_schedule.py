@@ -27,14 +27,22 @@ def test_linear_and_a_final_rate():
     assert rate(plan(steps=2, warmup_steps=0, peak_rate=1.0), 1) == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
 
 
+def test_warm_up_stable_decay():
+    chosen = plan(steps=110, warmup_steps=10, peak_rate=1.0, schedule="linear", decay_share=0.2)
+    assert [rate(chosen, step) for step in (9, 10, 50, 90)] == [1.0] * 4
+    assert rate(chosen, 100) == pytest.approx(0.5)
+    assert rate(chosen, 109) == pytest.approx(0.05)
+
+
 @given(
     steps=st.integers(1, 300),
     warmup=st.integers(0, 400),
     kind=st.sampled_from(["cosine", "linear"]),
     final=st.floats(0, 1),
+    decay=st.floats(0.01, 1),
 )
-def test_rises_then_falls_and_stays_within_bounds(steps, warmup, kind, final):
-    chosen = plan(steps=steps, warmup_steps=warmup, schedule=kind, final_rate=final, peak_rate=1.0)
+def test_rises_then_falls_and_stays_within_bounds(steps, warmup, kind, final, decay):
+    chosen = plan(steps=steps, warmup_steps=warmup, schedule=kind, final_rate=final, decay_share=decay, peak_rate=1.0)
     rates = [rate(chosen, step) for step in range(steps)]
     top = rates.index(max(rates))
     assert rates[: top + 1] == sorted(rates[: top + 1])

@@ -18,7 +18,7 @@ from selftaught.model.initial import initialise
 from selftaught.model.transformer import Transformer
 from selftaught.tokens.shards import Shards, open_shards
 from selftaught.training.optimizer import Optimizer
-from selftaught.training.plan import RECIPES, TrainingPlan
+from selftaught.training.plan import RECIPES, TrainingPlan, muon_rate
 from selftaught.training.step import train_step
 
 HEAD_SIZE = 32
@@ -45,8 +45,6 @@ MEASUREMENTS = 10
 """Held-out measurements in a run."""
 MEASURED_SHARE = 0.25
 """Held-out tokens of one, at most, as a share of the tokens trained on since the one before."""
-PEAK_RATE, RATE_CHANNELS = 0.01, 256
-"""Highest learning rate at 256 channels; at others in inverse proportion to the root of the channels (docs/train.md)."""
 WARMUP_SHARE = 0.05
 Speed = Callable[[TrainingPlan, int], float]
 """Plan and vocabulary -> tokens per second."""
@@ -83,7 +81,7 @@ def plan_of(rung: tuple[int, int], seed: int) -> TrainingPlan:
         layers=layers,
         heads=channels // HEAD_SIZE if channels % HEAD_SIZE == 0 else channels // (HEAD_SIZE // 2),
         channels=channels,
-        peak_rate=round(PEAK_RATE * (RATE_CHANNELS / channels) ** 0.5, 4),
+        peak_rate=muon_rate(channels),
         seed=seed,
     )
 
