@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from selftaught import console, settings, storage
 from selftaught.overlap.plan import IndexSettings, MergeSettings, OverlapSettings
+from selftaught.report.overlapping import TABLE_6_COLUMNS, table_6
 from selftaught.report.records import COPIED_FILE, OVERLAP_FILE, CopiedSpan, Overlap
 
 
@@ -24,6 +25,8 @@ class OverlapVerb(settings.Verb):
     """A corpus folder, or an index that `selftaught overlap index` or `merge` made."""
     tests: Positional[tuple[Path, ...]] = ()
     """Folders of samples (selftaught generate --out), or files and folders of text."""
+    data: Path | None = None
+    """Folder of data sets (docs/evaluate.md), whose test sets are looked up in the corpus and in their own training text."""
     out: Path
     """Folder for the result."""
     settings: OverlapSettings = field(default_factory=OverlapSettings)
@@ -121,6 +124,7 @@ def _measure(argv: Sequence[str]) -> None:
     resolved = settings.resolve(OverlapVerb, argv, prog="selftaught overlap")
     command = resolved.command
     inputs = {"corpus": command.corpus} | {f"test {number}": path for number, path in enumerate(command.tests)}
+    inputs |= {"data": command.data} if command.data else {}
     with storage.run(
         command.out, verb="overlap", plan=command.settings, sources=resolved.sources, inputs=inputs
     ) as opened:
@@ -129,7 +133,9 @@ def _measure(argv: Sequence[str]) -> None:
         else:
             from selftaught.overlap.measuring import measure_overlap
 
-            measure_overlap(command.corpus, command.tests, out=command.out, settings=command.settings)
+            measure_overlap(
+                command.corpus, command.tests, out=command.out, data=command.data, settings=command.settings
+            )
             opened.declare(OVERLAP_FILE)
             opened.declare(COPIED_FILE)
     _show(command)
@@ -155,6 +161,8 @@ def _show(command: OverlapVerb) -> None:
             for row in rows
         ],
     )
+    if compared := table_6(rows):
+        console.table(TABLE_6_COLUMNS, [line.cells for line in compared], title="GPT-2 paper, table 6")
     spans = sorted(storage.read_lines(command.out / COPIED_FILE, CopiedSpan), key=lambda span: -span.words)
     for span in spans[:3]:
         where = f"{span.url or span.document} at word {span.position:,}"

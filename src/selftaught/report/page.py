@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught import storage
-from selftaught.report import along, charts, figures, finetuning, memorization, published, tables, trends
+from selftaught.report import along, charts, figures, finetuning, memorization, overlapping, published, tables, trends
 from selftaught.report.collecting import Material, collect
 from selftaught.report.records import RESULTS_FILE
 
@@ -59,6 +59,8 @@ def render(material: Material) -> str:
             continued=tables.continued(material.samples),
             steps=tables.STEPS,
             copies=sorted(material.copies, key=lambda span: -span.words)[:_MOST_COPIES],
+            table_6=overlapping.table_6(material.overlaps),
+            table_6_columns=overlapping.TABLE_6_COLUMNS,
             memorized=memorization,
             memorized_figures=_drawn(memorization.all_figures(material.memorizations)),
             finetuning=finetuning,

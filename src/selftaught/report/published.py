@@ -78,6 +78,26 @@ OVERLAP_WITH_WEBTEXT = {
     "1BW": 0.0375,
 }
 """Share of each test set's 8-grams found in WebText (GPT-2, table 6)."""
+OVERLAP_WITH_OWN_TEXT = {
+    "PTB": 0.0267,
+    "WikiText-2": 0.0066,
+    "enwik8": 0.0750,
+    "text8": 0.0234,
+    "WikiText-103": 0.0909,
+    "1BW": 0.1319,
+}
+"""The same found in its own training set (GPT-2, table 6)."""
+TABLE_6_NAMES = {
+    "ptb": "PTB",
+    "wikitext2": "WikiText-2",
+    "enwik8": "enwik8",
+    "text8": "text8",
+    "wikitext103": "WikiText-103",
+    "1bw": "1BW",
+}
+"""Our tasks -> the columns of table 6."""
+LAMBADA_OVERLAP = 0.012
+"""Mean overlap of LAMBADA's passages with WebText (GPT-2, section 4)."""
 
 
 def printed(task: str, metric: str) -> list[Printed]:

@@ -13,6 +13,8 @@ ALONG_FILE = "along.json"
 """A JSON list of `StepScore`, in every folder that an evaluation along a training run wrote."""
 SAMPLES_FILE = "samples.jsonl"
 OVERLAP_FILE, COPIED_FILE = "overlap.json", "copied.jsonl"
+EXAMPLES_FILE = "examples-{name}.jsonl"
+"""Overlap of a data set's examples; `name` as its task is called."""
 MEMORIZATION_FILE = "memorization.json"
 FINETUNED_FILE = "finetuned.json"
 """A JSON list of `FineTuned`, in every folder that fine-tuning wrote."""
@@ -108,6 +110,19 @@ class Overlap:
     """Upper bound of the filter's false-positive rate; 0 if hits were recounted exactly."""
     by_document: list[float]
     """Share for each document, in order; documents of fewer than 8 words are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleOverlap:
+    """Overlap of one example of a data set."""
+
+    example: str
+    """As `evaluate` calls it in its answers."""
+    ngrams: int
+    in_corpus: int
+    """n-grams that stand in the corpus."""
+    in_own: int | None = None
+    """n-grams that stand in the data set's own training text, where that is there."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,50 @@
+"""Table 6: how much of data sets' test sets stands in the corpus and in their own training text, beside the paper's values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selftaught.report import published
+from selftaught.report.records import Overlap
+
+TABLE_6_COLUMNS = ("data set", "8-grams", "in the corpus", "paper: in WebText", "in its own text", "paper: own train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A row of the table."""
+
+    cells: tuple[str, ...]
+
+
+def table_6(rows: Sequence[Overlap]) -> list[Line]:
+    """Data sets that the paper's table has, ours beside the paper's, in its order, and the mean of each column."""
+    lines = []
+    shares: list[list[float]] = [[], [], [], []]
+    for name, title in published.TABLE_6_NAMES.items():
+        found = [row for row in rows if row.name == name]
+        corpus = next((row for row in found if row.against in ("train", "index")), None)
+        own = next((row for row in found if row.against.startswith("own ")), None)
+        if corpus is None:
+            continue
+        values = (
+            corpus.share,
+            published.OVERLAP_WITH_WEBTEXT[title],
+            own.share if own else None,
+            published.OVERLAP_WITH_OWN_TEXT[title],
+        )
+        for column, value in zip(shares, values, strict=True):
+            if value is not None:
+                column.append(value)
+        beside = f" ({own.against.removeprefix('own ')})" if own and own.against != "own train" else ""
+        cells = [_per_cent(value) for value in values]
+        lines.append(Line(cells=(title, f"{corpus.ngrams:,}", *cells[:2], cells[2] + beside, cells[3])))
+    if lines:
+        means = [_per_cent(sum(column) / len(column) if column else None) for column in shares]
+        lines.append(Line(cells=("mean", "", *means)))
+    return lines
+
+
+def _per_cent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2f} %"
