@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -12,7 +13,11 @@ import pytest
 from selftaught import storage
 from selftaught.checkpoint import native
 from selftaught.cli.main import main
+from selftaught.finetuning.plan import FinetuningPlan
+from selftaught.finetuning.predicting import FinetunedModel
+from selftaught.finetuning.running import finetune
 from selftaught.report.records import Score
+from selftaught.tasks.labelled import Labelled
 from tests.evaluation.test_classification import model as tiny
 
 ROWS = [
@@ -124,3 +129,28 @@ def test_files_that_are_not_there(model: Path, tmp_path: Path, capfd: pytest.Cap
     assert (code, "none.txt" in err) == (3, True)
     code, _, err = told(capfd, model, "-", "--labels", "a,b", "--out", tmp_path / "o")
     assert (code, "cannot be kept" in err) == (2, True)
+
+
+def test_entailment_by_a_fine_tuned_model(
+    model: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pairs = [("Anna painted the garden", "Anna painted", "entailment"), ("Peter", "money", "not_entailment")] * 4
+    rows = [{"sentence1": one, "sentence2": other, "label": label} for one, other, label in pairs]
+    for split in ("train", "dev"):
+        storage.write_jsonl(tmp_path / f"data/RTE/{split}.jsonl", rows)
+    out = tmp_path / "rte"
+    finetune(model, "rte", out=out, data=tmp_path / "data", plan=FinetuningPlan(epochs=1, batch_size=4, seeds=1))
+    code, written, err = told(capfd, out, data, *COLUMNS, "--method", "entailment")
+    assert code == 0
+    assert "entailment; template 'This text is about {label}.'" in err
+    tuned = FinetunedModel.load(out)
+    place = tuned.labels.index("entailment")
+    for row in map(json.loads, written.splitlines()):
+        for name, word in (("0", "sports"), ("1", "money")):
+            if row["label"] is not None:
+                asked = Labelled(id="1", first=row["text"], second=f"This text is about {word}.")
+                (slow,) = tuned.predict([asked])
+                assert row["scores"][name] == pytest.approx(math.log(slow.probabilities[place]), abs=1e-4)
+                assert row["cut"] or not slow.truncated
+    code, _, err = told(capfd, model, data, *COLUMNS, "--method", "entailment")
+    assert (code, "no fine-tuned model" in err) == (3, True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from selftaught.errors import InputError, UsageError
 from selftaught.evaluation.classification import Classifier, classify, mark
 from selftaught.evaluation.templates import ClassifySettings, as_labels, parse_labels
 from selftaught.inference.language_model import LanguageModel
+from selftaught.tasks.labelled import Labelled
 from selftaught.tokenizer.learning import learn_tokenizer
 from tests.reference import labelling
 from tests.reference.networks import network
@@ -184,6 +188,55 @@ def test_what_similarity_cannot_be_asked() -> None:
     for wrong in ({"template": "{text} {}"}, {"template": "none"}, {"normalise": "tokens"}):
         with pytest.raises(UsageError):
             ClassifySettings(method="similarity", **wrong)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Said:
+    probabilities: tuple[float, ...]
+    truncated: int = 0
+
+
+class Judge:
+    """Says that a text entails a phrase by the share of the phrase's words that are in the text."""
+
+    labels = ("neutral", "entailment")
+
+    def predict(self, examples: Sequence[Labelled]) -> list[Said]:
+        found = []
+        for one in examples:
+            words = one.second.rstrip(".").split()
+            share = sum(word in one.first.split() for word in words) / len(words)
+            found.append(Said((1 - share, share), truncated=int(len(one.first) > 30)))
+        return found
+
+
+def test_entailment_asks_for_each_label() -> None:
+    labels = {"m": "money", "s": "sports and games"}
+    asked = ClassifySettings(method="entailment", template="It is {}.")
+    texts = ["It is money", "", "sports and games with words that are too many"]
+    money, empty, sports = classify(Judge(), texts, labels, settings=asked)
+    assert money.scores == pytest.approx({"m": 0.0, "s": math.log(2 / 5)})
+    assert money.probabilities == pytest.approx({"m": 5 / 7, "s": 2 / 7})
+    assert (money.label, money.cut, empty.label, sports.label, sports.cut) == ("m", False, None, "s", True)
+    assert sports.scores["m"] == pytest.approx(math.log(sys.float_info.min))
+    calibrated = ClassifySettings(method="entailment", template="It is {}.", calibrate=True, content_free=("It", ""))
+    (one,) = classify(Judge(), texts[:1], labels, settings=calibrated)
+    free = [(1 / 3) / (1 / 3 + 1 / 5), (1 / 5) / (1 / 3 + 1 / 5)]
+    assert list(one.scores.values()) == pytest.approx([-math.log(free[0]), math.log(2 / 5) - math.log(free[1])])
+
+
+def test_entailment_and_language_models_do_not_take_each_others_place(lm: LanguageModel) -> None:
+    with pytest.raises(UsageError, match="fine-tuned on it"):
+        classify(lm, ["a"], LABELS, settings=ClassifySettings(method="entailment"))
+    with pytest.raises(UsageError, match="needs a language model"):
+        classify(Judge(), ["a"], LABELS)
+    other = Judge()
+    other.labels = ("negative", "positive")
+    with pytest.raises(UsageError, match="got negative, positive"):
+        classify(other, ["a"], LABELS, settings=ClassifySettings(method="entailment"))
+    for wrong in ({"keep": "end"}, {"calibrate": True, "content_free": ("",)}, {"template": "{text} {}"}):
+        with pytest.raises(UsageError):
+            ClassifySettings(method="entailment", **wrong)  # type: ignore[arg-type]
 
 
 def test_labels_as_they_are_typed() -> None:

@@ -21,6 +21,8 @@ from selftaught.tasks.rows import malformed
 
 if TYPE_CHECKING:
     from selftaught.evaluation.classification import Classified
+    from selftaught.evaluation.labelling import EntailmentModel
+    from selftaught.inference.language_model import LanguageModel
 
 CLASSIFIED_FILE = "classified.jsonl"
 
@@ -44,7 +46,7 @@ class Classify(settings.Verb):
     """Choose a label for each text by what a language model predicts, without training. Writes a JSON document a line."""
 
     model: Positional[Path]
-    """A model folder, a training run or a Hugging Face GPT-2 folder."""
+    """A model folder, a training run or a Hugging Face GPT-2 folder; for entailment one of `selftaught finetune`."""
     file: Positional[Path]
     """Texts: a line each, or a CSV, TSV or JSON-lines file; - is standard input."""
     out: Path | None = None
@@ -114,7 +116,8 @@ def _classified(command: Classify, add: Callable[[Row], Any]) -> list[Score]:
 
     plan, started = command.settings, time.monotonic()
     asked = dataclasses.replace(plan, template=plan.template.replace("\\n", "\n"))
-    classifier = Classifier(command.model, parse_labels(plan.labels), settings=asked)
+    model, name, parameters = _loaded(command)
+    classifier = Classifier(model, parse_labels(plan.labels), settings=asked)
     reader = _Reader(command.file, plan, classifier.names)
     count: Counter[str] = Counter()
     pairs: list[tuple[str, str]] = []
@@ -129,8 +132,8 @@ def _classified(command: Classify, add: Callable[[Row], Any]) -> list[Score]:
     seconds = time.monotonic() - started
     return [
         Score(
-            model=classifier.model.name,
-            parameters=classifier.model.parameters,
+            model=name,
+            parameters=parameters,
             task=f"classify {command.file.stem}",
             protocol=one.protocol,
             metric=one.metric,
@@ -141,6 +144,21 @@ def _classified(command: Classify, add: Callable[[Row], Any]) -> list[Score]:
         )
         for one in mark(classifier.names, pairs, classifier.words)
     ]
+
+
+def _loaded(command: Classify) -> tuple[LanguageModel | EntailmentModel, str, int]:
+    """The model, its name and its number of parameters."""
+    plan = command.settings
+    if plan.method == "entailment":
+        from selftaught.finetuning.predicting import FinetunedModel
+
+        tuned = FinetunedModel.load(command.model, device=plan.device, precision=plan.precision)
+        weights = sum(one.numel() for one in tuned.model.parameters())
+        return tuned, f"{tuned.description.name}, fine-tuned on {tuned.description.task}", weights
+    from selftaught.inference.language_model import LanguageModel
+
+    model = LanguageModel.load(command.model, device=plan.device, precision=plan.precision)
+    return model, model.name, model.parameters
 
 
 class _Reader:

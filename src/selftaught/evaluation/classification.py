@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from selftaught.errors import InputError
-from selftaught.evaluation.labelling import SCORERS, Advance, Scored
+from selftaught.evaluation.labelling import Advance, EntailmentModel, Scored, scorer
 from selftaught.evaluation.measuring import Measured
 from selftaught.evaluation.templates import ClassifySettings, as_labels
 from selftaught.inference.language_model import LanguageModel
@@ -38,7 +38,7 @@ class Classified:
 
 
 def classify(
-    model: LanguageModel | str | Path,
+    model: LanguageModel | EntailmentModel | str | Path,
     texts: Sequence[str],
     labels: Sequence[str] | Mapping[str, str],
     *,
@@ -46,7 +46,8 @@ def classify(
 ) -> list[Classified]:
     """Say which label fits each text best, with no training: by what the model predicts.
 
-    Labels are words, or names with the words that stand for them. Neither order nor company of texts changes a score by more than
+    Labels are words, or names with the words that stand for them. For entailment the model is one fine-tuned on it,
+    such as `finetuning.predicting.FinetunedModel.load(folder)`. Neither order nor company of texts changes a score by more than
     rounding. Raises UsageError for labels or a template that cannot be used, InputError where the model gives no numbers.
     """
     return list(Classifier(model, labels, settings=settings).classify(texts))
@@ -57,18 +58,17 @@ class Classifier:
 
     def __init__(
         self,
-        model: LanguageModel | str | Path,
+        model: LanguageModel | EntailmentModel | str | Path,
         labels: Sequence[str] | Mapping[str, str],
         *,
         settings: ClassifySettings | None = None,
     ) -> None:
         self.settings = settings or ClassifySettings()
         self.labels = as_labels(labels)
-        if isinstance(model, LanguageModel):
-            self.model = model
-        else:
-            self.model = LanguageModel.load(model, device=self.settings.device, precision=self.settings.precision)
-        self._scorer = SCORERS[self.settings.method](self.model, self.labels, self.settings)
+        if isinstance(model, str | Path):
+            model = LanguageModel.load(model, device=self.settings.device, precision=self.settings.precision)
+        self._precision = model.precision if isinstance(model, LanguageModel) else self.settings.precision
+        self._scorer = scorer(model, self.labels, self.settings)
         self._free = self._content_free() if self.settings.calibrate else (0.0,) * len(self.labels)
 
     @property
@@ -80,7 +80,7 @@ class Classifier:
     def words(self) -> str:
         """Every choice that the result depends on, in words."""
         labels = ", ".join(f"{one.name}={one.words}" if one.name != one.words else one.name for one in self.labels)
-        products = "" if self.model.precision == "float32" else f"; products in {self.model.precision}"
+        products = "" if self._precision == "float32" else f"; products in {self._precision}"
         return f"{self.settings.words}; labels {labels}{products}"
 
     def classify(
@@ -111,7 +111,7 @@ class Classifier:
 
     def _content_free(self) -> tuple[float, ...]:
         """What each label scores where there is nothing to say: the logarithm of its mean probability, or its mean score."""
-        rows = [one.scores for one in self._scorer.score(self.settings.content_free, lambda _: None)]
+        rows = [one.scores for one in self._scorer.score(self.settings.silent, lambda _: None)]
         for row in rows:
             _require_numbers(row, "a text without content")
         if self._scorer.logarithms:

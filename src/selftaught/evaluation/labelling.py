@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from selftaught.evaluation.templates import ClassifySettings, Label, Method
+from selftaught.errors import UsageError
+from selftaught.evaluation.templates import ClassifySettings, Label
 from selftaught.inference import fitting, representations
 from selftaught.inference.language_model import LanguageModel, LogProb
+from selftaught.tasks.labelled import Labelled
 
 Advance: TypeAlias = Callable[[float], None]
+ENTAILMENT = "entailment"
+"""Name of the class of pairs whose first text says that the second is true."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +81,66 @@ class BySimilarity:
         return [Scored(scores=tuple(row), cut=cut) for row, cut in zip(cosines_NM.tolist(), found.cut, strict=True)]
 
 
-SCORERS: dict[Method, Callable[[LanguageModel, Sequence[Label], ClassifySettings], Scorer]] = {
-    "probability": ByProbability,
-    "similarity": BySimilarity,
-}
+class Judgement(Protocol):
+    """What a fine-tuned model says of one example."""
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """Of its classes, in order."""
+
+    @property
+    def truncated(self) -> int:
+        """Tokens that did not fit."""
+
+
+class EntailmentModel(Protocol):
+    """A model fine-tuned to say whether one text entails another, such as `finetuning.predicting.FinetunedModel`."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its classes; one of them is `entailment`."""
+
+    def predict(self, examples: Sequence[Labelled]) -> Sequence[Judgement]:
+        """Judge pairs of texts, in order."""
+
+
+class ByEntailment:
+    """The log-probability that a text entails the label's phrase (Yin et al. 2019)."""
+
+    logarithms = True
+
+    def __init__(self, model: EntailmentModel, labels: Sequence[Label], settings: ClassifySettings) -> None:
+        if ENTAILMENT not in model.labels:
+            raise UsageError(
+                "this model was not fine-tuned on entailment",
+                expected=f"a class {ENTAILMENT}",
+                got=", ".join(model.labels) or "no classes",
+                hint="selftaught finetune MODEL mnli --data DATA --out DIR",
+            )
+        self._model, self._place = model, model.labels.index(ENTAILMENT)
+        self._phrases = [settings.parts.phrase(label.words) for label in labels]
+
+    def score(self, texts: Sequence[str], advance: Advance) -> list[Scored]:
+        """Score texts."""
+        pairs = [Labelled(id=text[:60], first=text, second=phrase) for text in texts for phrase in self._phrases]
+        judged = iter(self._model.predict(pairs))
+        found = []
+        for _ in texts:
+            ours = [next(judged) for _ in self._phrases]
+            scores = [math.log(max(one.probabilities[self._place], sys.float_info.min)) for one in ours]
+            found.append(Scored(scores=tuple(scores), cut=any(one.truncated for one in ours)))
+        advance(len(texts))
+        return found
+
+
+def scorer(
+    model: LanguageModel | EntailmentModel, labels: Sequence[Label], settings: ClassifySettings
+) -> ByProbability | BySimilarity | ByEntailment:
+    """The way to score that the settings ask for. Raises UsageError for a model that cannot do so."""
+    if settings.method == "entailment":
+        if isinstance(model, LanguageModel):
+            raise UsageError("entailment needs a model that was fine-tuned on it", got=f"{model.name}, which was not")
+        return ByEntailment(model, labels, settings)
+    if not isinstance(model, LanguageModel):
+        raise UsageError(f"{settings.method} needs a language model", got="a fine-tuned one")
+    return (ByProbability if settings.method == "probability" else BySimilarity)(model, labels, settings)

@@ -9,11 +9,12 @@ from typing import Literal, TypeAlias
 from selftaught.compute import DeviceName, PrecisionName
 from selftaught.errors import UsageError
 
-Method: TypeAlias = Literal["probability", "similarity"]
+Method: TypeAlias = Literal["probability", "similarity", "entailment"]
 TEXT, LABEL = "{text}", "{label}"
 TEMPLATES: dict[Method, str] = {
     "probability": "{text}\nThis text is about {label}.",
     "similarity": "This text is about {label}.",
+    "entailment": "This text is about {label}.",
 }
 """What a method asks if no template is given."""
 
@@ -52,11 +53,11 @@ class ClassifySettings:
     """Every choice that a classification depends on."""
 
     method: Method = "probability"
-    """What a label's score is: the log-probability of the label after the text, or how similar the states of the network are
-    for text and label: the cosine of their means."""
+    """What a label's score is: the log-probability of the label after the text; how similar the network's states are for text and
+    label (the cosine of their means); or the log-probability that the text entails the label, by a fine-tuned model."""
     template: str = ""
-    """How text and label are put: {text} and then {label}, which may be written {}; for similarity the label alone. Empty: the
-    method's own."""
+    """How text and label are put: {text} and then {label}, which may be written {}; for the other methods the label
+    alone. Empty: the method's own."""
     calibrate: bool = False
     """Subtract what a label scores on texts that say nothing (contextual calibration, Zhao et al. 2021)."""
     content_free: tuple[str, ...] = ("N/A", "[MASK]", "")
@@ -75,7 +76,11 @@ class ClassifySettings:
         _ = self.parts
         if self.normalise != "none" and self.method != "probability":
             raise UsageError(f"--normalise says nothing about {self.method}", expected="it with --method probability")
-        if self.calibrate and not self.content_free:
+        if self.keep != "beginning" and self.method == "entailment":
+            raise UsageError(
+                "--keep is not for entailment", expected="the rule of the fine-tuned model, which cuts itself"
+            )
+        if self.calibrate and not self.silent:
             raise UsageError("nothing to calibrate with", expected="at least one text", hint='--content-free "N/A"')
 
     @property
@@ -85,6 +90,11 @@ class ClassifySettings:
         return parse_template(self.template or TEMPLATES[self.method], with_text=with_text)
 
     @property
+    def silent(self) -> tuple[str, ...]:
+        """The texts without content; an empty one entails nothing and is left out there."""
+        return tuple(one for one in self.content_free if one.strip() or self.method != "entailment")
+
+    @property
     def words(self) -> str:
         """The choices that scores depend on, in words."""
         whole = self.parts.whole if self.method == "probability" else self.parts.phrase(LABEL)
@@ -92,7 +102,7 @@ class ClassifySettings:
         if self.normalise != "none":
             parts.append(f"divided by {self.normalise}")
         if self.calibrate:
-            parts.append(f"calibrated on {', '.join(map(repr, self.content_free))}")
+            parts.append(f"calibrated on {', '.join(map(repr, self.silent))}")
         return "; ".join(parts)
 
 
