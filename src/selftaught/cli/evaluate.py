@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
+from selftaught.errors import UsageError
 from selftaught.evaluation.protocols import MODES, EvaluateSettings
 from selftaught.report.records import ALONG_FILE, RESULTS_FILE, Score
 
@@ -25,6 +26,8 @@ class Evaluate(settings.Verb):
     """Corpus for the tasks made from held-out text."""
     data: Path | None = None
     """Folder of data sets: lambada/, wikitext2/, winograd/, cbt/... (docs/evaluate.md)."""
+    hub: bool = False
+    """Fetch the data sets of the named tasks from the Hugging Face hub into --data, where they are not there yet."""
     mode: str = "paper"
     """Settings to begin with: `paper`, `harness` (as lm-evaluation-harness computes), `raw` (text as it is, by tokens)."""
     out: Path
@@ -42,6 +45,9 @@ def run(argv: Sequence[str]) -> None:
     resolved = settings.resolve(Evaluate, argv, prog="selftaught evaluate", recipes=MODES, chosen_by="mode")
     command = resolved.command
     from selftaught.evaluation import along, running
+
+    if command.hub:
+        _fetch(command)
 
     given = {"model": command.model, "corpus": command.corpus, "data": command.data}
     inputs = {name: path for name, path in given.items() if path is not None}
@@ -66,6 +72,14 @@ def run(argv: Sequence[str]) -> None:
             if command.along:
                 opened.declare(ALONG_FILE)
     _show(storage.read_json(command.out / RESULTS_FILE, list[Score]), json=command.json)
+
+
+def _fetch(command: Evaluate) -> None:
+    from selftaught.evaluation import hub
+
+    if not command.tasks or command.data is None:
+        raise UsageError("--hub fetches the data sets of named tasks into a folder", hint="TASK... --data DIR --hub")
+    hub.fetch(command.tasks, command.data)
 
 
 def _list() -> None:
