@@ -6,7 +6,8 @@
     |- OutputError                  4   nothing can be written there (disk full, no permission, folder in use)
     |- MismatchError                5   two things do not belong together (tokenizer and shards, run and plan)
     |- DamagedFileError             6   a file of ours is not what was written (hash, length, format)
-    `- MissingExtraError            7   an optional dependency is not installed
+    |- MissingExtraError            7   an optional dependency is not installed
+    `- DivergedError                1   training whose loss is no number any more
 
 Interrupted by Ctrl-C: 130. Ended by SIGTERM: 143. Each message says what was expected, what came, and what to type next.
 """
@@ -73,6 +74,10 @@ class DamagedFileError(SelftaughtError):
     """A file that selftaught wrote and that no longer is what was written."""
 
     exit_code = 6
+
+
+class DivergedError(SelftaughtError):
+    """Training whose loss or gradient is no number any more; the weights are those before."""
 
 
 class MissingExtraError(SelftaughtError):

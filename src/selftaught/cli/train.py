@@ -23,6 +23,11 @@ class Train(settings.Verb):
     recipe_style: Style = "own"
     """paper: AdamW and a cosine, as the papers do; modern: Muon and a straight line to zero, which need fewer tokens for the
     same loss; own: laptop modern, the others as in the papers. Network, batches and length are the same in all."""
+    tune_rate: bool = False
+    """First find the highest learning rate as the GPT-2 paper does: short runs over a grid around --peak-rate, the best by
+    perplexity on 5 % of the training text; the table is kept as rates.json."""
+    tune_steps: int = 0
+    """Steps of each short run; 0: a twentieth of --steps, at least 50."""
     tokens: Path
     """Folder of token shards (selftaught pack)."""
     out: Path
@@ -64,7 +69,12 @@ def _train(resolved: settings.Resolved[Train]) -> None:
             return
         from selftaught.training.pretraining import pretrain
 
-        last = pretrain(command.settings, tokens=command.tokens, out=command.out)
+        plan = command.settings
+        if command.tune_rate:
+            from selftaught.training.tuning import tuned
+
+            plan = tuned(plan, tokens=command.tokens, out=command.out, steps=command.tune_steps)
+        last = pretrain(plan, tokens=command.tokens, out=command.out)
         for first in opened:
             first.declare(last.name)
 

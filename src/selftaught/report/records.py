@@ -70,6 +70,10 @@ class LearningPoint:
     seconds: float
     """Time spent training so far, over all starts of this run."""
     heldout_bits_per_byte: float | None = None
+    heldout_loss: float | None = None
+    """The same in nats per token; its exponential is the perplexity."""
+    spikes: int = 0
+    """Steps since the last row whose loss leapt, or was no number."""
 
 
 @dataclass(frozen=True, kw_only=True)

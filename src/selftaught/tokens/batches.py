@@ -10,7 +10,7 @@ import torch
 
 from selftaught import compute
 from selftaught.errors import InputError, UsageError
-from selftaught.tokens.shards import Shards
+from selftaught.tokens.selection import Tokens
 
 
 class Batches:
@@ -20,7 +20,7 @@ class Batches:
     a batch may span two epochs. Raises InputError for too few tokens, UsageError for an empty batch.
     """
 
-    def __init__(self, shards: Shards, *, seed: int, batch_size: int, context: int) -> None:
+    def __init__(self, shards: Tokens, *, seed: int, batch_size: int, context: int) -> None:
         if batch_size < 1 or context < 1:
             raise UsageError(
                 "a batch needs rows and tokens",

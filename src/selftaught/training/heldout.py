@@ -9,7 +9,7 @@ import torch
 from selftaught.compute import Machine
 from selftaught.errors import InputError
 from selftaught.model.transformer import Transformer
-from selftaught.tokens.shards import Shards
+from selftaught.tokens.selection import Tokens
 from selftaught.training.parallel import Processes
 from selftaught.training.step import mean_loss
 
@@ -17,7 +17,7 @@ from selftaught.training.step import mean_loss
 class Heldout:
     """Windows spread evenly over the held-out tokens, so that no single long document decides."""
 
-    def __init__(self, shards: Shards, *, context: int, tokens: int, rows: int) -> None:
+    def __init__(self, shards: Tokens, *, context: int, tokens: int, rows: int) -> None:
         """Take about `tokens` of them, in windows of `context`; `rows` windows are computed at a time.
 
         Raises InputError if there is nothing to predict.
@@ -37,6 +37,14 @@ class Heldout:
         self._bits_per_nat = shards.tokens / shards.bytes / math.log(2)
         """Bits per byte of one nat per token, over the whole of the held-out text."""
 
+    def loss(self, model: Transformer, machine: Machine, processes: Processes | None = None) -> float:
+        """Mean loss in nats per token, <|endoftext|> counted as one."""
+        return mean_loss(model, self._batches, machine, processes)
+
     def bits_per_byte(self, model: Transformer, machine: Machine, processes: Processes | None = None) -> float:
         """Mean loss in bits per byte of text, the <|endoftext|> of each document counted in."""
-        return mean_loss(model, self._batches, machine, processes) * self._bits_per_nat
+        return self.as_bits_per_byte(self.loss(model, machine, processes))
+
+    def as_bits_per_byte(self, loss: float) -> float:
+        """A loss in nats per token in bits per byte of text."""
+        return loss * self._bits_per_nat

@@ -11,12 +11,13 @@ import torch
 
 from selftaught import compute, console, storage
 from selftaught.checkpoint import native
-from selftaught.errors import SelftaughtError
+from selftaught.errors import DivergedError
 from selftaught.model import cost
 from selftaught.model.initial import initialise
 from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.tokenizer import Tokenizer
 from selftaught.tokens.batches import Batches
+from selftaught.tokens.selection import divide
 from selftaught.tokens.shards import Shards, open_shards
 from selftaught.training import checkpoints
 from selftaught.training.heldout import Heldout
@@ -31,17 +32,18 @@ _BYTES_PER_PARAMETER = 12
 """Of a checkpoint: a float32 weight and the optimizer's two means."""
 
 
-def pretrain(plan: TrainingPlan, *, tokens: str | Path, out: str | Path) -> Path:
+def pretrain(plan: TrainingPlan, *, tokens: str | Path, out: str | Path, hold_out: float = 0.0) -> Path:
     """Run a plan on a TOKENS folder; checkpoints and log.jsonl go to `out`. Returns the last checkpoint.
 
     A second call continues after the newest whole checkpoint, with the same result to the bit. Ctrl-C and SIGTERM save a
-    checkpoint first. Under torchrun every process calls it alike. Raises UsageError for a plan that fits no network or number
-    of processes, InputError or DamagedFileError for shards that are none, MismatchError for a tokenizer that is not theirs or
-    a run begun with another plan, OutputError where the disk is too small, SelftaughtError if the loss is not a number any
+    checkpoint first. Under torchrun every process calls it alike. With `hold_out`, that share of the training documents is
+    measured on instead of the held-out text, and not trained on. Raises UsageError for a plan that fits no network or number of
+    processes, InputError or DamagedFileError for shards that are none, MismatchError for a tokenizer that is not theirs or
+    a run begun with another plan, OutputError where the disk is too small, DivergedError if the loss is not a number any
     more.
     """
     with compute.joined():
-        return _Pretraining(plan, Path(tokens), Path(out)).run()
+        return _Pretraining(plan, Path(tokens), Path(out), hold_out).run()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,25 +56,21 @@ class _Texts:
     heldout: Heldout
 
 
-def _open(plan: TrainingPlan, tokens: Path) -> _Texts:
+def _open(plan: TrainingPlan, tokens: Path, hold_out: float) -> _Texts:
     train, tokenizer = open_shards(tokens, "train"), Tokenizer.load(tokens)
     checkpoints.require_same_tokenizer(tokenizer, train)
+    learned, measured = divide(train, hold_out, plan.seed) if hold_out else (train, open_shards(tokens, "heldout"))
     return _Texts(
         train=train,
         tokenizer=tokenizer,
-        batches=Batches(train, seed=plan.seed, batch_size=plan.batch_size, context=plan.context),
-        heldout=Heldout(
-            open_shards(tokens, "heldout"),
-            context=plan.context,
-            tokens=plan.evaluate_tokens,
-            rows=plan.micro_batch_size,
-        ),
+        batches=Batches(learned, seed=plan.seed, batch_size=plan.batch_size, context=plan.context),
+        heldout=Heldout(measured, context=plan.context, tokens=plan.evaluate_tokens, rows=plan.micro_batch_size),
     )
 
 
-def _examine(plan: TrainingPlan, tokens: Path, out: Path) -> checkpoints.Found | None:
+def _examine(plan: TrainingPlan, tokens: Path, out: Path, hold_out: float) -> checkpoints.Found | None:
     """Where to continue, if the run was begun. Raises whatever is wrong with it, before any work."""
-    texts = _open(plan, tokens)
+    texts = _open(plan, tokens, hold_out)
     shape = plan.shape(texts.train.vocabulary_size)
     storage.require_space(out, (plan.checkpoints_kept + 1) * cost.parameters(shape) * _BYTES_PER_PARAMETER)
     found = checkpoints.newest(out, texts.train)
@@ -84,11 +82,11 @@ def _examine(plan: TrainingPlan, tokens: Path, out: Path) -> checkpoints.Found |
 
 
 class _Pretraining:
-    def __init__(self, plan: TrainingPlan, tokens: Path, out: Path) -> None:
+    def __init__(self, plan: TrainingPlan, tokens: Path, out: Path, hold_out: float) -> None:
         compute.keep_freed_memory()
         # Rank 0 looks first: what is wrong is said once.
-        found = compute.from_first(lambda: _examine(plan, tokens, out))
-        self.plan, self.out, self.texts = plan, out, _open(plan, tokens)
+        found = compute.from_first(lambda: _examine(plan, tokens, out, hold_out))
+        self.plan, self.out, self.texts = plan, out, _open(plan, tokens, hold_out)
         begun = found.progress.precision if found else plan.precision
         self.machine = compute.machine("auto", begun)
         self.progress = (
@@ -150,7 +148,7 @@ class _Pretraining:
         )
         if not result.finite:
             self._save()
-            raise SelftaughtError(
+            raise DivergedError(
                 f"training diverged at step {step + 1}",
                 got=f"loss {result.loss}, gradient norm {result.gradient_norm}",
                 hint="start again in another folder with a smaller --peak-rate",
@@ -171,11 +169,14 @@ class _Pretraining:
         done, plan = self.progress.step, self.plan
         evaluated = done in (1, plan.steps) or done % plan.evaluate_every == 0
         if evaluated or done % plan.log_every == 0:
-            heldout = None
-            if evaluated:
-                heldout = self.texts.heldout.bits_per_byte(self.model, self.machine, self.processes)
+            heldout = self.texts.heldout
+            loss = heldout.loss(self.model, self.machine, self.processes) if evaluated else None
             self.progress = log.add(
-                self.progress, rate=rate(plan, done - 1), gradient_norm=result.gradient_norm, heldout=heldout
+                self.progress,
+                rate=rate(plan, done - 1),
+                gradient_norm=result.gradient_norm,
+                heldout_loss=loss,
+                heldout_bits_per_byte=None if loss is None else heldout.as_bits_per_byte(loss),
             )
 
     def _save_if_wanted(self) -> None:

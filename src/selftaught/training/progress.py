@@ -65,7 +65,15 @@ class Log:
             rows = _readable(self._path) if self._path.is_file() else []
             storage.write_jsonl(self._path, [row for row in rows if row.step <= after])
 
-    def add(self, progress: Progress, *, rate: float, gradient_norm: float, heldout: float | None) -> Progress:
+    def add(
+        self,
+        progress: Progress,
+        *,
+        rate: float,
+        gradient_norm: float,
+        heldout_loss: float | None = None,
+        heldout_bits_per_byte: float | None = None,
+    ) -> Progress:
         """Write a row about the last step and the losses since the row before; they are then forgotten."""
         tokens = progress.step * progress.plan.step_tokens
         point = LearningPoint(
@@ -76,7 +84,8 @@ class Log:
             gradient_norm=gradient_norm,
             tokens_per_second=tokens / max(progress.seconds, 1e-9),
             seconds=progress.seconds,
-            heldout_bits_per_byte=heldout,
+            heldout_bits_per_byte=heldout_bits_per_byte,
+            heldout_loss=heldout_loss,
         )
         if self._writes:
             storage.append_line(self._path, msgspec.json.encode(point))
