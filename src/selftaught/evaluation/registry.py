@@ -128,7 +128,7 @@ def _beside(measured: Sequence[Measured], baseline: Baseline) -> list[Measured]:
     return [replace(one, baseline=baseline) for one in measured]
 
 
-def _schemas(asked: Question, file: str, name: str) -> Result:
+def _schemas(asked: Question, path: Path, name: str) -> Result:
     answers: list[measuring.ChoiceAnswer] = []
     measured: list[Measured] = []
     scorings: tuple[tuple[winograd.Scoring, str, str], ...] = (
@@ -136,7 +136,7 @@ def _schemas(asked: Question, file: str, name: str) -> Result:
         ("full", "accuracy_full", "full scoring: the whole sentence"),
     )
     for scoring, metric, words in scorings:
-        chosen = asked.limited(winograd.read_schemas(asked.source / file, scoring, asked.rules.schemas))
+        chosen = asked.limited(winograd.read_schemas(path, scoring, asked.rules.schemas))
         with console.progress(f"{name} {scoring}", sum(len(one.candidates) for one in chosen), unit="sentences") as bar:
             found = measuring.choices(asked.model, chosen, advance=bar.advance)
         answers += found
@@ -147,12 +147,12 @@ def _schemas(asked: Question, file: str, name: str) -> Result:
 
 def _winograd(asked: Question) -> Result:
     """GPT-2 paper, section 3.4."""
-    return _schemas(asked, winograd.WSC273_FILE, "Winograd")
+    return _schemas(asked, TASKS["winograd"].found(asked.source)[0], "Winograd")
 
 
 def _pdp60(asked: Question) -> Result:
     """Pronoun disambiguation, GPT-1 paper, section 5."""
-    return _schemas(asked, winograd.PDP60_FILE, "PDP-60")
+    return _schemas(asked, TASKS["pdp60"].found(asked.source)[0], "PDP-60")
 
 
 def _cbt(asked: Question) -> Result:
@@ -182,8 +182,8 @@ TASKS: dict[str, Task] = {
         ask=partial(perplexities.wikitext, file=modelling.WIKITEXT2_FILE, title="WikiText-2"),
         files=(modelling.WIKITEXT2_FILE,),
     ),
-    "winograd": Task(summary="Winograd Schema Challenge, 273 schemas", ask=_winograd, files=(winograd.WSC273_FILE,)),
-    "pdp60": Task(summary="Pronoun Disambiguation Problems, 60", ask=_pdp60, files=(winograd.PDP60_FILE,)),
+    "winograd": Task(summary="Winograd Schema Challenge, 273 schemas", ask=_winograd, files=winograd.WSC273_FILES),
+    "pdp60": Task(summary="Pronoun Disambiguation Problems, 60", ask=_pdp60, files=winograd.PDP60_FILES),
     "cbt": Task(summary="Children's Book Test", ask=_cbt, files=cloze.CBT_FILES),
     **HEURISTICS,
     "coqa": Task(summary="CoQA, all turns", ask=answering.coqa, files=(conversations.COQA_FILE,), long=True),

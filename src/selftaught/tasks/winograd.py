@@ -7,10 +7,16 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from selftaught.tasks import schema_files
 from selftaught.tasks.examples import Choice
 from selftaught.tasks.rows import malformed, read_rows
 
 WSC273_FILE, PDP60_FILE = "winograd/wsc273.jsonl", "winograd/pdp60.jsonl"
+WSC273_FILES = (WSC273_FILE, "winograd/WSCollection.xml", "winograd/wsc273*.txt")
+PDP60_FILES = (PDP60_FILE, "winograd/pdp-test.xml", "winograd/PDP*.txt")
+"""Rows with whole sentences, or the authors' XML, or texts with [MASK]."""
+SCHEMAS = 273
+"""WSCollection.xml has grown since; the first ones are the challenge."""
 Scoring = Literal["partial", "full"]
 Form: TypeAlias = Literal["sentences", "harness"]
 """`sentences`: what the sentences end in alike, which leaves out what the names end in alike; `harness`: all that follows the
@@ -38,6 +44,9 @@ def read_schemas(path: Path, scoring: Scoring, form: Form = "sentences") -> list
     `full` compares the probabilities of whole sentences; `partial` of what follows the replaced name, given all before it.
     Raises InputError for a row whose sentences, candidates and label do not fit together.
     """
+    if path.suffix in (".xml", ".txt"):
+        found = schema_files.read_collection(path, SCHEMAS) if path.suffix == ".xml" else schema_files.read_masked(path)
+        return [_choice(_row(one), scoring, form) for one in found]
     schemas = []
     for number, row in read_rows(path, _Row):
         fits = len(row.sentences) == len(row.candidates) >= 2 and 0 <= row.label < len(row.candidates)
@@ -49,6 +58,19 @@ def read_schemas(path: Path, scoring: Scoring, form: Form = "sentences") -> list
             )
         schemas.append(_choice(row, scoring, form))
     return schemas
+
+
+def _row(schema: schema_files.Schema) -> _Row:
+    return _Row(
+        id=schema.id,
+        candidates=schema.candidates,
+        label=schema.label,
+        sentences=schema.sentences,
+        prefix=schema.prefix,
+        pronoun=schema.pronoun,
+        suffix=schema.suffix,
+        candidates_raw=schema.names,
+    )
 
 
 def _choice(row: _Row, scoring: Scoring, form: Form) -> Choice:
