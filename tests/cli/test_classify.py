@@ -77,7 +77,7 @@ def test_a_folder_keeps_rows_and_scores(
         ("classify rows", "accuracy", 2),
         ("classify rows", "f1_macro", 2),
     ]
-    assert "always 0: 50.0 %" in scores[0].protocol
+    assert (scores[0].baseline, scores[0].baseline_words) == (0.5, "always 0")
     kept = storage.read_lines(out / "classified.jsonl", dict)
     right = [row["label"] == row["expected"] for row in kept if row["label"] is not None]
     assert scores[0].value == sum(right) / 2

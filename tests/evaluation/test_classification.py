@@ -264,6 +264,8 @@ def test_a_model_that_gives_no_numbers() -> None:
 def test_numbers_beside_the_most_frequent_label() -> None:
     accuracy, f1 = mark(("a", "b"), [("a", "a"), ("a", "b"), ("a", "a"), ("b", "b")], "how")
     assert (accuracy.metric, accuracy.mark.value, accuracy.mark.n) == ("accuracy", 0.75, 4)
-    assert accuracy.protocol == "how; always a: 75.0 %"
+    assert accuracy.protocol == "how"
     assert f1.mark.value == pytest.approx((0.8 + 2 / 3) / 2)
+    beside = [one.baseline for one in (accuracy, f1) if one.baseline is not None]
+    assert [(one.what, one.value) for one in beside] == [("always a", 0.75), ("always a", pytest.approx((6 / 7) / 2))]
     assert mark(("a", "b"), [], "how") == []

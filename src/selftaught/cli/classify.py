@@ -141,6 +141,8 @@ def _classified(command: Classify, add: Callable[[Row], Any]) -> list[Score]:
             error=one.mark.error,
             n=one.mark.n,
             seconds=seconds,
+            baseline=one.baseline.value if one.baseline else None,
+            baseline_words=one.baseline.what if one.baseline else "",
         )
         for one in mark(classifier.names, pairs, classifier.words)
     ]
@@ -207,7 +209,11 @@ def _tell(count: Mapping[str, int], pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def _show(scores: Sequence[Score]) -> None:
-    if scores:
-        console.line(scores[0].protocol)
-        rows = [(one.metric, f"{one.value:.4g}", f"±{one.error:.2g}", one.n, f"{one.seconds:.1f}") for one in scores]
-        console.table(["metric", "value", "", "n", "seconds"], rows)
+    if not scores:
+        return
+    console.line(scores[0].protocol)
+    rows = [
+        (one.metric, f"{one.value:.4g}", f"±{one.error:.2g}", one.n, f"{one.baseline or 0:.4g}", f"{one.seconds:.1f}")
+        for one in scores
+    ]
+    console.table(["metric", "value", "", "n", scores[0].baseline_words, "seconds"], rows)

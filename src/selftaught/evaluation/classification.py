@@ -13,10 +13,10 @@ from pathlib import Path
 
 from selftaught.errors import InputError
 from selftaught.evaluation.labelling import Advance, EntailmentModel, Scored, scorer
-from selftaught.evaluation.measuring import Measured
+from selftaught.evaluation.measuring import Baseline, Measured
 from selftaught.evaluation.templates import ClassifySettings, as_labels
 from selftaught.inference.language_model import LanguageModel
-from selftaught.tasks.confusion import confusion
+from selftaught.tasks.confusion import Confusion, confusion
 
 ROWS = 256
 """Texts that are scored together and held in memory."""
@@ -120,16 +120,23 @@ class Classifier:
 
 
 def mark(names: Sequence[str], pairs: Sequence[tuple[str, str]], words: str) -> list[Measured]:
-    """Accuracy and macro-F1 of pairs of the right label and the chosen one; `words` say how they came about."""
+    """Accuracy and macro-F1 of pairs of the right label and the chosen one, beside those of always choosing the most frequent.
+
+    `words` say how the choices came about.
+    """
     if not pairs:
         return []
     found = confusion(names, pairs)
-    most, always = found.majority()
+    most, _ = found.majority()
+    always = confusion(names, [(right, most) for right, _ in pairs])
     return [
         Measured(
-            metric="accuracy", mark=found.accuracy(), protocol=f"{words}; always {most}: {100 * always.value:.1f} %"
-        ),
-        Measured(metric="f1_macro", mark=found.macro_f1(), protocol=f"{words}; mean of the labels' F1"),
+            metric=metric,
+            mark=number(found),
+            protocol=words,
+            baseline=Baseline(what=f"always {most}", value=number(always).value),
+        )
+        for metric, number in (("accuracy", Confusion.accuracy), ("f1_macro", Confusion.macro_f1))
     ]
 
 

@@ -19,26 +19,18 @@ def fit(
     It is cut at a blank where it has one. Raises UsageError where nothing but the other parts fits.
     """
     before, text, after = parts
-    kept = _ids(model, text)
-    while True:
-        excess = _excess(model, before + text + after, continuations)
-        if excess <= 0:
-            return text
-        if not kept:
+    while (excess := _excess(model, before + text + after, continuations)) > 0:
+        ids = model.tokenizer.encode(text)
+        if not ids:
             raise UsageError(
                 "the template and its longest label leave no room for text",
                 expected=f"at most {model.context} tokens",
                 got=str(model.context + excess),
             )
-        # A few tokens more may be needed than there are too many, since cut text is encoded anew.
-        size = max(0, len(kept) - excess)
-        kept = kept[:size] if keep == "beginning" else kept[len(kept) - size :]
+        # Cut text is encoded anew, so more than these may be too many still.
+        kept = ids[: max(0, len(ids) - excess)] if keep == "beginning" else ids[excess:]
         text = _at_blank(model.tokenizer.decode(kept), keep)
-        kept = _ids(model, text)
-
-
-def _ids(model: LanguageModel, text: str) -> list[int]:
-    return model.tokenizer.encode(text)
+    return text
 
 
 def _excess(model: LanguageModel, prompt: str, continuations: Sequence[str]) -> int:

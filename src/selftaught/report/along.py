@@ -107,7 +107,7 @@ def _together(model: str, shown: Sequence[Line]) -> Figure | None:
         y_label="0: guessing, 1: best trained for the task",
         log_x=True,
         level=0.0,
-        level_label="guessing",
+        level_label="",
         series=[
             Series(
                 label=line.title.removesuffix(", zero-shot"),
