@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from selftaught.cli.main import main
-from selftaught.corpus import local
 
 
 @pytest.fixture
@@ -47,11 +46,10 @@ def test_text_that_is_none(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
 
 
 def test_one_endless_line_becomes_documents_and_equal_ones_are_dropped(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(local, "LONGEST_DOCUMENT", 10_000)
     text = files(tmp_path / "line", a=b"a" * 1_000_000)
-    code, line = complaint(capfd, "corpus", "local", text, "--out", tmp_path / "x")
+    code, line = complaint(capfd, "corpus", "local", text, "--longest-document", 10_000, "--out", tmp_path / "x")
     assert (code, "exact duplicate" in line) == (3, True), line
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from selftaught.corpus.documents import Document, Funnel
 from selftaught.errors import InputError
 
 
-def read(*paths: Path) -> tuple[list[Document], dict[str, int]]:
+def read(*paths: Path, longest: int = local.LONGEST_DOCUMENT) -> tuple[list[Document], dict[str, int]]:
     funnel = Funnel()
-    rows = list(local.read_documents(local.find_files(paths), funnel))
+    rules = local.ReadingSettings(longest_document=longest)
+    rows = list(local.read_documents(local.find_files(paths), funnel, rules))
     return rows, {reason: count for (_, reason), count in funnel.counts.items() if reason not in ("", "kept")}
 
 
@@ -61,13 +63,13 @@ def test_a_long_text_is_cut_where_it_can_be_and_nothing_is_lost(tmp_path: Path) 
     assert all(len(row.text) <= local.LONGEST_DOCUMENT for row in rows)
     assert all(row.text.endswith("\n\n") for row in rows[:-1])
     assert len({row.url for row in rows}) == len(rows)
+    assert [row.text for row in read(tmp_path / "book.txt", longest=0)[0]] == [text]
 
 
 def test_one_endless_line_is_read_in_bounded_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "LONGEST_DOCUMENT", 1000)
     monkeypatch.setattr(local, "_READ_BYTES", 512)
     (tmp_path / "line.txt").write_text("é" * 50_001, encoding="utf-8")
-    rows, _ = read(tmp_path)
+    rows, _ = read(tmp_path, longest=1000)
     assert "".join(row.text for row in rows) == "é" * 50_001
     assert max(len(row.text) for row in rows) == 1000
 
@@ -95,4 +97,99 @@ def test_nothing_to_read_is_an_error_that_says_what_is_read(tmp_path: Path) -> N
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     with pytest.raises(InputError, match="cannot read"):
+        read(tmp_path)
+
+
+CHAPTER = (
+    "<?xml version='1.0' encoding='utf-8'?><html xmlns='http://www.w3.org/1999/xhtml'><body><p>{}</p></body></html>"
+)
+PACKAGE = """<package xmlns="http://www.idpf.org/2007/opf" xmlns:dc="http://purl.org/dc/elements/1.1/">
+<metadata><dc:title>A Book</dc:title></metadata>
+<manifest><item id="two" href="text/two.xhtml"/><item id="one" href="text/chapter%20one.xhtml"/>
+<item id="toc" href="toc.xhtml" properties="nav"/><item id="note" href="note.xhtml"/></manifest>
+<spine><itemref idref="toc"/><itemref idref="one"/><itemref idref="two"/><itemref idref="note" linear="no"/></spine></package>"""
+
+
+def write_epub(path: Path, **entries: str) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mimetype", "application/epub+zip")
+        container = "<container><rootfiles><rootfile full-path='OEBPS/book.opf'/></rootfiles></container>"
+        archive.writestr("META-INF/container.xml", container)
+        archive.writestr("OEBPS/book.opf", entries.get("package", PACKAGE))
+        archive.writestr("OEBPS/text/chapter one.xhtml", CHAPTER.format("It began in \u00c9vora."))
+        archive.writestr("OEBPS/text/two.xhtml", CHAPTER.format("It ended there."))
+        archive.writestr("OEBPS/toc.xhtml", CHAPTER.format("Contents"))
+        archive.writestr("OEBPS/note.xhtml", CHAPTER.format("Aside"))
+
+
+def test_books_are_read_in_the_order_of_their_spine(tmp_path: Path) -> None:
+    write_epub(tmp_path / "a.epub")
+    write_epub(tmp_path / "b.epub", package=PACKAGE.replace("text/two", "text/nowhere"))
+    (tmp_path / "c.epub").write_bytes(b"no zip at all")
+    rows, drops = read(tmp_path)
+    assert [(row.title, row.text) for row in rows] == [("A Book", "It began in \u00c9vora.\n\nIt ended there.")]
+    assert drops == {"not EPUB": 2}
+
+
+def test_a_book_does_not_read_files_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret", encoding="utf-8")
+    entity = f'<!DOCTYPE package [<!ENTITY x SYSTEM "file://{tmp_path}/secret">]>' + PACKAGE.replace("A Book", "&x;")
+    write_epub(tmp_path / "a.epub", package=entity)
+    assert "secret" not in str(read(tmp_path)[0])
+
+
+def test_pages_and_pdf(tmp_path: Path) -> None:
+    pypdf = pytest.importorskip("pypdf", reason="needs the extra `corpus`")
+    paragraphs = "".join(
+        f"<p>Paragraph {number} tells how a kettle is cleaned with vinegar.</p>" for number in range(9)
+    )
+    page = f"<html><body><nav>Home</nav><article>{paragraphs}</article></body></html>"
+    (tmp_path / "a.html.gz").write_bytes(gzip.compress(page.encode()))
+    with pypdf.PdfWriter() as blank:
+        blank.add_blank_page(100, 100)
+        blank.write(tmp_path / "b.pdf")
+        blank.encrypt("secret")
+        blank.write(tmp_path / "c.pdf")
+    (tmp_path / "d.pdf").write_bytes(b"no PDF")
+    (tmp_path / "e.pdf").write_bytes(hello_pdf())
+    rows, drops = read(tmp_path)
+    assert "Paragraph 8 tells" in rows[0].text
+    assert [row.text for row in rows[1:]] == ["Hello there"]
+    assert drops == {"empty": 1, "locked": 1, "not PDF": 1}
+
+
+def hello_pdf() -> bytes:
+    """A PDF of one page that says Hello there."""
+    content = b"BT /F1 12 Tf 10 50 Td (Hello there) Tj ET"
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 200 100] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Length %d >>\nstream\n%b\nendstream" % (len(content), content),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    data, places = b"%PDF-1.4\n", list[int]()
+    for number, body in enumerate(objects, 1):
+        places.append(len(data))
+        data += b"%d 0 obj\n%b\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    trailer = b"trailer << /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % len(data)
+    return data + b"xref\n0 6\n0000000000 65535 f \n" + table + trailer
+
+
+def test_parquet(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow.parquet", reason="needs the extra `corpus`")
+    import pyarrow as pa
+
+    pyarrow.write_table(
+        pa.table({"text": ["one", "", "two"], "karma": [3, 4, None], "n": [1, 2, 3]}), tmp_path / "a.parquet"
+    )
+    rows, drops = read(tmp_path)
+    assert [(row.text, row.karma, row.url) for row in rows] == [("one", 3, "a.parquet#1"), ("two", None, "a.parquet#3")]
+    assert drops == {"no text": 1}
+    (tmp_path / "b.parquet").write_bytes(b"none")
+    with pytest.raises(InputError, match=r"b\.parquet is damaged"):
+        read(tmp_path)
+    pyarrow.write_table(pa.table({"body": ["x"]}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="no column of text"):
         read(tmp_path)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from selftaught import storage
+from selftaught.cli import corpus as verb
+from selftaught.cli import overlap as overlap_verb
 from selftaught.corpus import documents
 from selftaught.corpus.building import BuildSettings
 from selftaught.corpus.cleaning import CleaningSettings, language_of, reason_to_drop
@@ -78,6 +80,34 @@ def test_the_split_depends_on_the_url_alone_and_has_the_wanted_share() -> None:
     share = sum(side(url, 0.05) == "heldout" for url in urls) / len(urls)
     assert 0.045 < share < 0.055
     assert all(side(url, 0.1) == "heldout" for url in urls if side(url, 0.05) == "heldout")
+
+
+def test_sites_stay_on_one_side_where_that_is_wanted() -> None:
+    sites = [[f"http://news{n}.example{site}.co.uk/{n}" for n in range(20)] for site in range(100)]
+    sides = [{side(url, 0.3, "domain") for url in urls} for urls in sites]
+    assert all(len(found) == 1 for found in sides)
+    assert 15 < sum(found == {"heldout"} for found in sides) < 45
+    assert side("folder/file.txt#1", 0.3, "domain") == side("folder/file.txt#1", 0.3)
+
+
+def test_documents_that_hold_what_a_model_will_be_asked_are_dropped(tmp_path: Path) -> None:
+    questions, index = tmp_path / "questions", tmp_path / "index"
+    questions.mkdir()
+    asked = prose(7, 100)
+    (questions / "a.txt").write_text(asked, encoding="utf-8")
+    overlap_verb.run(["index", str(questions), "--out", str(index)])
+    words, other = asked.split(), prose(8, 100)
+    rows = [Document(id=str(number), url=f"u{number}", text=prose(number + 100)) for number in range(40)]
+    rows.append(Document(id="copied", text=f"{other} {' '.join(words[20:33])} {other}"))
+    rows.append(Document(id="nearly", text=f"{other} {' '.join(words[20:32])} {other}"))
+    storage.write_jsonl(tmp_path / "rows.jsonl", rows)
+    source, out = str(tmp_path / "rows.jsonl"), str(tmp_path / "out")
+    verb.run(["split", source, "--decontaminate", str(index), "--heldout", "0.3", "--out", out])
+    assert [(drop.id, drop.reason) for drop in documents.read_rows(tmp_path / "out" / documents.DROPS_FILE, Drop)] == [
+        ("copied", "benchmark text")
+    ]
+    with pytest.raises(InputError, match="no index in"):
+        verb.run(["split", source, "--decontaminate", str(questions), "--out", str(tmp_path / "more")])
 
 
 def test_finish_counts_every_row_once_and_keeps_drops_with_reasons(tmp_path: Path) -> None:

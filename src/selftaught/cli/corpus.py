@@ -11,18 +11,20 @@ from tyro.conf import Positional
 
 from selftaught import console, settings, storage
 from selftaught.cli import words
-from selftaught.corpus import documents, stages
+from selftaught.corpus import documents, exporting, stages
 from selftaught.corpus.building import (
     LINKS_FILE,
     PAGES,
     BuildSettings,
+    LocalSettings,
     build_corpus,
     build_default,
     build_local,
 )
 from selftaught.corpus.cleaning import CleaningSettings
+from selftaught.corpus.exporting import ExportSettings
 from selftaught.corpus.extraction import ExtractionSettings
-from selftaught.corpus.finishing import DeduplicationSettings, FinishingSettings, SplitSettings
+from selftaught.corpus.finishing import DeduplicationSettings, SplitSettings
 from selftaught.corpus.links import LinkSettings
 from selftaught.corpus.politeness import FetchSettings
 from selftaught.errors import UsageError
@@ -37,8 +39,9 @@ WORDS = {
     "clean": "documents -> documents that pass the filters",
     "dedup": "documents -> documents without duplicates",
     "split": "documents -> corpus",
+    "export": "corpus -> Parquet or JSON lines with a data card",
 }
-"""`build` does the last six in one folder."""
+"""`build` does links to split in one folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,8 @@ class Build(settings.Verb):
     """WARC files, such as Common Crawl's, or folders of them: take the pages from there and fetch nothing."""
     out: Path
     """Folder of the corpus."""
+    decontaminate: Path | None = None
+    """Index of benchmark texts (`selftaught overlap index`): drop documents that share a passage of 13 words with them."""
     settings: BuildSettings = field(default_factory=BuildSettings)
 
 
@@ -61,10 +66,12 @@ class Local(settings.Verb):
     """Make a corpus of text that is already here."""
 
     paths: Positional[tuple[Path, ...]]
-    """Files or folders of .txt, .md, .jsonl with a `text` field (also .gz, .zst, .xz, .bz2)."""
+    """Files or folders of text: .txt, .md, .html, .epub, .pdf, .jsonl and .parquet (also .gz, .zst, .xz, .bz2)."""
     out: Path
     """Folder of the corpus."""
-    settings: FinishingSettings = field(default_factory=FinishingSettings)
+    decontaminate: Path | None = None
+    """Index of benchmark texts (`selftaught overlap index`): drop documents that share a passage of 13 words with them."""
+    settings: LocalSettings = field(default_factory=LocalSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +139,20 @@ class Split(settings.Verb):
     """Folder made by an earlier stage, or a .jsonl file of documents (also .gz, .zst)."""
     out: Path
     """Folder of the corpus."""
+    decontaminate: Path | None = None
+    """Index of benchmark texts (`selftaught overlap index`): drop documents that share a passage of 13 words with them."""
     settings: SplitSettings = field(default_factory=SplitSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(settings.Verb):
+    """Write a corpus as files that Hugging Face's `datasets` loads, with a data card."""
+
+    source: Positional[Path]
+    """Folder of a corpus."""
+    out: Path
+    """Folder of the files."""
+    settings: ExportSettings = field(default_factory=ExportSettings)
 
 
 Made = TypeVar("Made", Links, Fetch, Extract, Clean, Dedup, Split)
@@ -149,7 +169,8 @@ def run(argv: Sequence[str]) -> None:
         "extract": _extract,
         "clean": _stage("clean", Clean, stages.clean_documents, stages.DOCUMENTS_FILE),
         "dedup": _stage("dedup", Dedup, stages.deduplicate_documents, stages.DOCUMENTS_FILE),
-        "split": _stage("split", Split, stages.split_documents, *SIDES),
+        "split": _split,
+        "export": _export,
     }
     run_word[word](argv[1:])
 
@@ -183,19 +204,69 @@ def _extract(argv: Sequence[str]) -> None:
     _make(resolved, "corpus extract", inputs, work, (stages.DOCUMENTS_FILE,))
 
 
+def _split(argv: Sequence[str]) -> None:
+    resolved = settings.resolve(Split, argv, prog="selftaught corpus split")
+    command = resolved.command
+    inputs = {"source 0": command.source, **_index(command)}
+
+    def work() -> None:
+        stages.split_documents(command.source, command.out, command.settings, contaminated=_check(command))
+
+    _make(resolved, "corpus split", inputs, work)
+
+
+def _export(argv: Sequence[str]) -> None:
+    resolved = settings.resolve(Export, argv, prog="selftaught corpus export")
+    command = resolved.command
+    inputs = {"corpus": command.source}
+    with storage.run(
+        command.out, verb="corpus export", plan=command.settings, sources=resolved.sources, inputs=inputs
+    ) as opened:
+        if opened.finished:
+            console.line(f"{command.out} is finished")
+        else:
+            for name in exporting.export_corpus(command.source, command.out, command.settings):
+                opened.declare(name.relative_to(command.out).as_posix())
+            opened.declare(exporting.CARD_FILE)
+        made = sorted(opened.outputs())
+    if command.json:
+        console.result(made)
+    else:
+        console.table(["file"], [(name,) for name in made])
+
+
+def _index(command: Build | Local | Split) -> dict[str, Path]:
+    return {"decontaminate": command.decontaminate} if command.decontaminate else {}
+
+
+def _check(command: Build | Local | Split) -> Callable[[str], bool] | None:
+    """Whether a text holds a passage of the benchmark texts that are not wanted, if any were given."""
+    if command.decontaminate is None:
+        return None
+    from selftaught.overlap.passages import shares_a_passage
+
+    return shares_a_passage(command.decontaminate)
+
+
 def _build(argv: Sequence[str]) -> None:
     resolved = settings.resolve(Build, argv, prog="selftaught corpus build")
     command = resolved.command
     if bool(command.submissions) == command.standard_library:
         raise UsageError("say where the links come from", expected="either --submissions FILE... or --standard-library")
     inputs = {f"submissions {number}": path for number, path in enumerate(command.submissions)}
-    inputs |= {f"archive {number}": path for number, path in enumerate(command.archives)}
+    inputs |= {f"archive {number}": path for number, path in enumerate(command.archives)} | _index(command)
 
     def work() -> None:
         if command.standard_library:
-            build_default(command.out, settings=command.settings)
+            build_default(command.out, settings=command.settings, contaminated=_check(command))
         else:
-            build_corpus(command.submissions, command.out, settings=command.settings, archives=command.archives)
+            build_corpus(
+                command.submissions,
+                command.out,
+                settings=command.settings,
+                archives=command.archives,
+                contaminated=_check(command),
+            )
 
     _make(resolved, "corpus build", inputs, work)
 
@@ -203,10 +274,10 @@ def _build(argv: Sequence[str]) -> None:
 def _local(argv: Sequence[str]) -> None:
     resolved = settings.resolve(Local, argv, prog="selftaught corpus local")
     command = resolved.command
-    inputs = {f"text {number}": path for number, path in enumerate(command.paths)}
+    inputs = {f"text {number}": path for number, path in enumerate(command.paths)} | _index(command)
 
     def work() -> None:
-        build_local(command.paths, command.out, settings=command.settings)
+        build_local(command.paths, command.out, settings=command.settings, contaminated=_check(command))
 
     _make(resolved, "corpus local", inputs, work)
 

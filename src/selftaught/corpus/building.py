@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selftaught import console, storage
+from selftaught.corpus import local
 from selftaught.corpus.documents import Document, Funnel, FunnelRow, read_rows
 from selftaught.corpus.extraction import ExtractionSettings
-from selftaught.corpus.finishing import FinishingSettings, finish
+from selftaught.corpus.finishing import Check, FinishingSettings, finish
 from selftaught.corpus.links import Link, LinkSettings, read_links
+from selftaught.corpus.local import ReadingSettings
 from selftaught.corpus.pages import find_archives
 from selftaught.corpus.politeness import FetchSettings
 
@@ -36,12 +38,14 @@ def build_corpus(
     *,
     settings: BuildSettings | None = None,
     archives: Sequence[str | Path] = (),
+    contaminated: Check | None = None,
     places: Mapping[str, tuple[str, int]] | None = None,
 ) -> list[FunnelRow]:
     """Build a corpus folder from Reddit submission files and return its funnel.
 
     Pages are kept raw in `out`/pages; a second call fetches only what is missing. With `archives`, WARC files such as Common
-    Crawl's or folders of them, nothing is fetched: pages that are linked to are taken from there. `places`: see `fetching.fetch`.
+    Crawl's or folders of them, nothing is fetched: pages that are linked to are taken from there. `contaminated` says of a text
+    whether it is to be dropped for what it holds of a benchmark. `places`: see `fetching.fetch`.
     """
     from selftaught.corpus import extraction
 
@@ -53,7 +57,7 @@ def build_corpus(
         find_archives(map(Path, archives)) if archives else _fetched(path, out / PAGES, rules, funnel, places=places)
     )
     extraction.extract(files, out / EXTRACTED_FILE, funnel, rules.extraction, links=links)
-    rows = finish(read_rows(out / EXTRACTED_FILE, Document), out, funnel, rules)
+    rows = finish(read_rows(out / EXTRACTED_FILE, Document), out, funnel, rules, contaminated)
     extraction.forget_parts(out / EXTRACTED_FILE)
     return rows
 
@@ -66,7 +70,9 @@ def _fetched(
     return fetch(read_rows(links, Link), out, rules, funnel, places=places, total=funnel.counts["links", "kept"])
 
 
-def build_default(out: str | Path, *, settings: BuildSettings | None = None) -> list[FunnelRow]:
+def build_default(
+    out: str | Path, *, settings: BuildSettings | None = None, contaminated: Check | None = None
+) -> list[FunnelRow]:
     """Build a corpus from the documentation of this Python (see `corpus.standard_library`)."""
     from selftaught.corpus import standard_library
 
@@ -75,15 +81,27 @@ def build_default(out: str | Path, *, settings: BuildSettings | None = None) -> 
         standard_library.write_submissions(path)
     with standard_library.serving() as places:
         console.line(f"serving pydoc's pages at {' and '.join(places)}, on a loopback port")
-        return build_corpus([path], out, settings=settings, places=places)
+        return build_corpus([path], out, settings=settings, contaminated=contaminated, places=places)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalSettings(FinishingSettings, ReadingSettings):
+    """How files become a corpus."""
+
+    def __post_init__(self) -> None:
+        """Refuse what either part refuses."""
+        FinishingSettings.__post_init__(self)
+        ReadingSettings.__post_init__(self)
 
 
 def build_local(
-    paths: Sequence[str | Path], out: str | Path, *, settings: FinishingSettings | None = None
+    paths: Sequence[str | Path],
+    out: str | Path,
+    *,
+    settings: LocalSettings | None = None,
+    contaminated: Check | None = None,
 ) -> list[FunnelRow]:
     """Build a corpus folder from text files and folders of them, and return its funnel."""
-    from selftaught.corpus import local
-
-    funnel = Funnel()
+    funnel, rules = Funnel(), settings or LocalSettings()
     files = local.find_files(tuple(map(Path, paths)))
-    return finish(local.read_documents(files, funnel), Path(out), funnel, settings or FinishingSettings())
+    return finish(local.read_documents(files, funnel, rules), Path(out), funnel, rules, contaminated)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,11 +12,13 @@ from selftaught import console, storage
 from selftaught.corpus import documents, ranges
 from selftaught.corpus.cleaning import CleaningSettings, language_of, reason_to_drop, repaired
 from selftaught.corpus.documents import Document, Funnel
-from selftaught.corpus.splitting import side
+from selftaught.corpus.splitting import Unit, side
 from selftaught.errors import InputError
 
 CLUSTERS_FILE = "clusters.jsonl.zst"
-CLEAN, DUPLICATES, SPLIT = "clean", "duplicates", "split"
+CLEAN, DUPLICATES, DECONTAMINATE, SPLIT = "clean", "duplicates", "decontaminate", "split"
+Check = Callable[[str], bool]
+"""Whether a text holds what a model will be asked about; a room above knows how to tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,8 @@ class SplitSettings:
 
     heldout: float = 0.05
     """Share of documents that is held out, chosen by a hash of the URL (GPT-2 paper, section 3: 5 %)."""
+    unit: Unit = "url"
+    """What the hash is of: the `url`, or the registered `domain`, so that no site stands on both sides."""
 
     def __post_init__(self) -> None:
         """Refuse a side that must stay empty."""
@@ -69,14 +73,16 @@ class FinishingSettings(DeduplicationSettings, SplitSettings):
         SplitSettings.__post_init__(self)
 
 
-def finish(rows: Iterable[Document], out: Path, funnel: Funnel, rules: FinishingSettings) -> list[documents.FunnelRow]:
+def finish(
+    rows: Iterable[Document], out: Path, funnel: Funnel, rules: FinishingSettings, contaminated: Check | None = None
+) -> list[documents.FunnelRow]:
     """Write train, heldout, drops and, last, the funnel into `out`.
 
     Of duplicates the one with most karma stays, of equal ones the first. Raises InputError if a side of the split stays empty.
     """
     cleaned = clean(rows, funnel, rules.cleaning)
     unique = deduplicate(cleaned, funnel, rules.near_duplicate, out / CLUSTERS_FILE)
-    split(unique, out, funnel, rules.heldout)
+    split(unique, out, funnel, rules, contaminated)
     funnel.save(out)
     return funnel.rows()
 
@@ -127,8 +133,23 @@ def _clusters(rows: Iterable[Document], of: Sequence[int], names: Mapping[int, s
         yield Cluster(id=names[number], dropped=tuple(one.id for one in group))
 
 
-def split(rows: Iterable[Document], out: Path, funnel: Funnel, heldout: float) -> None:
+def decontaminate(rows: Iterable[Document], funnel: Funnel, contaminated: Check) -> Iterator[Document]:
+    """The documents whose text is not `contaminated`: that do not hold what a model will be asked about."""
+    for row in rows:
+        funnel.enter(DECONTAMINATE)
+        if contaminated(row.text):
+            funnel.drop(DECONTAMINATE, "benchmark text", id=row.id, url=row.url)
+            continue
+        funnel.keep(DECONTAMINATE)
+        yield row
+
+
+def split(
+    rows: Iterable[Document], out: Path, funnel: Funnel, rules: SplitSettings, contaminated: Check | None = None
+) -> None:
     """Write each document to its side. Raises InputError, and leaves nothing, if a side stays empty."""
+    if contaminated:
+        rows = decontaminate(rows, funnel, contaminated)
     with ExitStack() as stack, console.progress("cleaning", unit="documents") as bar:
         adders = {
             name: stack.enter_context(storage.writing_rows(documents.split_file(out, name)))
@@ -136,10 +157,10 @@ def split(rows: Iterable[Document], out: Path, funnel: Funnel, heldout: float) -
         }
         for row in rows:
             bar.advance()
-            name = side(row.url or row.id, heldout)
+            name = side(row.url or row.id, rules.heldout, rules.unit)
             adders[name](row)
             funnel.counts[SPLIT, name] += 1
-        _require_both_sides(funnel, heldout)
+        _require_both_sides(funnel, rules.heldout)
 
 
 def _require_both_sides(funnel: Funnel, heldout: float) -> None:

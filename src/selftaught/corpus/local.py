@@ -1,25 +1,49 @@
-"""Folders of text as a corpus: .txt and .md files, .jsonl rows with a `text` field, also compressed (.gz, .zst, .xz, .bz2)."""
+"""Folders of text as a corpus: text, Markdown, HTML, EPUB, PDF, rows of JSON lines and Parquet; most also compressed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from selftaught import storage
+from selftaught.corpus import books, parquet
 from selftaught.corpus.documents import Document, Funnel
+from selftaught.corpus.ranges import require_least
 from selftaught.errors import InputError
 
 STAGE = "read"
-_TEXT, _ROWS, _PACKED = (".txt", ".md"), (".jsonl",), (".gz", ".zst", ".xz", ".bz2")
+_KINDS = {".txt": "text", ".md": "text", ".jsonl": "rows", ".parquet": "parquet", ".pdf": "pdf", ".epub": "epub"} | {
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+}
+_PACKED = (".gz", ".zst", ".xz", ".bz2")
+_BOOKS: dict[str, Callable[[bytes], books.Book]] = {
+    "html": books.read_html,
+    "epub": books.read_epub,
+    "pdf": books.read_pdf,
+}
 LONGEST_ROW_BYTES = 1 << 26
 """A longer line of a .jsonl file is dropped, so that memory stays bounded."""
 LONGEST_DOCUMENT = 100_000
-"""Characters. A longer .txt or .md is cut at a paragraph, line, sentence or blank into several documents; so one long file
-has parts on both sides of the split, and a line of any length fits into memory."""
+LARGEST_BOOK_BYTES = 1 << 28
 _READ_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingSettings:
+    """How files become documents."""
+
+    longest_document: int = LONGEST_DOCUMENT
+    """Characters. A longer text is cut at a paragraph, line, sentence or blank into several documents, so that one long file has
+    parts on both sides of the split; 0 keeps each file whole, as contiguous books for GPT-1 (one must fit into memory)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no length."""
+        require_least(self, 0, "longest_document")
 
 
 @dataclass(frozen=True)
@@ -36,7 +60,7 @@ def find_files(paths: tuple[Path, ...]) -> list[TextFile]:
     if not found:
         raise InputError(
             f"no text in {', '.join(map(str, paths))}",
-            expected=f"files ending in {', '.join((*_TEXT, *_ROWS))}, also compressed ({', '.join(_PACKED)})",
+            expected=f"files ending in {', '.join(_KINDS)}, also compressed ({', '.join(_PACKED)})",
         )
     return found
 
@@ -60,42 +84,66 @@ def _below(path: Path) -> Iterator[TextFile]:
 
 
 def kind_of(path: Path) -> str:
-    """`text`, `rows`, or "" for a file that is neither."""
+    """`text`, `rows`, `parquet`, `html`, `epub`, `pdf`, or "" for a file that is none of them."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in _PACKED:
-        suffixes.pop()
-    last = suffixes[-1] if suffixes else ""
-    return "text" if last in _TEXT else "rows" if last in _ROWS else ""
+    packed = bool(suffixes) and suffixes[-1] in _PACKED
+    kind = _KINDS.get(suffixes[-1 - packed] if len(suffixes) > packed else "", "")
+    return "" if packed and kind == "parquet" else kind
 
 
-def read_documents(files: list[TextFile], funnel: Funnel) -> Iterator[Document]:
-    """The documents of all files. What is none is dropped as `empty`, `binary`, `not JSON`, `no text` or `row too long`."""
+def read_documents(
+    files: Iterable[TextFile], funnel: Funnel, rules: ReadingSettings | None = None
+) -> Iterator[Document]:
+    """The documents of all files.
+
+    What is none is dropped as `empty`, `binary`, `not JSON`, `no text`, `row too long`, `not EPUB`, `not PDF`, `locked` or
+    `too large`.
+    """
+    longest = (rules or ReadingSettings()).longest_document
     for file in files:
+        kind = kind_of(file.path) or "text"
+        if kind == "parquet":
+            yield from _documents(enumerate(parquet.read_rows(file.path), 1), file, funnel)
+            continue
         with storage.reading(file.path) as stream:
-            read = _rows(stream, file, funnel) if kind_of(file.path) == "rows" else _parts(stream, file, funnel)
-            yield from read
+            if kind == "rows":
+                yield from _documents(_rows(stream, file, funnel), file, funnel)
+            elif kind == "text":
+                yield from _parts(_decoded(stream), file, funnel, longest)
+            else:
+                yield from _book(stream, _BOOKS[kind], file, funnel, longest)
 
 
-def _rows(stream: IO[bytes], file: TextFile, funnel: Funnel) -> Iterator[Document]:
+def _rows(stream: IO[bytes], file: TextFile, funnel: Funnel) -> Iterator[tuple[int, Any]]:
+    """The rows of JSON lines with their numbers; those that cannot be read are dropped."""
     import msgspec
 
     number = 0
     while line := stream.readline(LONGEST_ROW_BYTES):
         number += 1
-        url = f"{file.name}#{number}"
         if not line.strip():
             continue
-        funnel.enter(STAGE)
+        reason, row = "", None
         if not line.endswith(b"\n") and len(line) == LONGEST_ROW_BYTES:
             while (rest := stream.readline(LONGEST_ROW_BYTES)) and not rest.endswith(b"\n"):
                 pass
-            funnel.drop(STAGE, "row too long", id=url, url=url)
-            continue
-        try:
-            row = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            funnel.drop(STAGE, "not JSON", id=url, url=url)
-            continue
+            reason = "row too long"
+        else:
+            try:
+                row = msgspec.json.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                reason = "not JSON"
+        if reason:
+            funnel.enter(STAGE)
+            funnel.drop(STAGE, reason, id=f"{file.name}#{number}", url=f"{file.name}#{number}")
+        else:
+            yield number, row
+
+
+def _documents(rows: Iterable[tuple[int, Any]], file: TextFile, funnel: Funnel) -> Iterator[Document]:
+    for number, row in rows:
+        url = f"{file.name}#{number}"
+        funnel.enter(STAGE)
         if not isinstance(row, dict) or not isinstance(row.get("text"), str) or not row["text"].strip():
             funnel.drop(STAGE, "no text", id=url, url=url)
             continue
@@ -116,28 +164,45 @@ def _document(row: dict[str, Any], url: str, source: str) -> Document:
     )
 
 
-def _parts(stream: IO[bytes], file: TextFile, funnel: Funnel) -> Iterator[Document]:
-    """A text file as documents of bounded length. Bytes that are not UTF-8 are replaced by U+FFFD, as browsers do."""
+def _book(
+    stream: IO[bytes], read: Callable[[bytes], books.Book], file: TextFile, funnel: Funnel, longest: int
+) -> Iterator[Document]:
+    """A file that is read as a whole. Raises MissingExtraError where that takes a library that is not installed."""
+    data = stream.read(LARGEST_BOOK_BYTES + 1)
+    try:
+        found = read(data if len(data) <= LARGEST_BOOK_BYTES else b"")
+    except ValueError as problem:
+        funnel.enter(STAGE)
+        funnel.drop(STAGE, str(problem), id=file.name, url=file.name)
+        return
+    yield from _parts(iter([found.text]), file, funnel, longest, title=found.title)
+
+
+def _parts(
+    texts: Iterator[str], file: TextFile, funnel: Funnel, longest: int, *, title: str = ""
+) -> Iterator[Document]:
+    """A text as documents of bounded length."""
     waiting, number, kept = "", 0, 0
-    for text in _decoded(stream):
+    for text in texts:
         if "\0" in text:
             funnel.enter(STAGE)
             funnel.drop(STAGE, "binary", id=file.name, url=file.name)
             return
         waiting, first = waiting + text, 0
-        while len(waiting) - first > LONGEST_DOCUMENT:
-            cut = _cut(waiting, first)
-            yield _part(waiting[first:cut], file, number, funnel)
+        while longest and len(waiting) - first > longest:
+            cut = _cut(waiting, first, longest)
+            yield _part(waiting[first:cut], file, number, funnel, title)
             first, number, kept = cut, number + 1, kept + 1
         waiting = waiting[first:]
     if waiting.strip():
-        yield _part(waiting, file, number, funnel)
+        yield _part(waiting, file, number, funnel, title)
     elif not kept:
         funnel.enter(STAGE)
         funnel.drop(STAGE, "empty", id=file.name, url=file.name)
 
 
 def _decoded(stream: IO[bytes]) -> Iterator[str]:
+    """Text as it is read. Bytes that are not UTF-8 are replaced by U+FFFD, as browsers do."""
     import codecs
 
     decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
@@ -146,17 +211,17 @@ def _decoded(stream: IO[bytes]) -> Iterator[str]:
     yield decoder.decode(b"", final=True)
 
 
-def _part(text: str, file: TextFile, number: int, funnel: Funnel) -> Document:
+def _part(text: str, file: TextFile, number: int, funnel: Funnel, title: str) -> Document:
     funnel.enter(STAGE)
     funnel.keep(STAGE)
     url = f"{file.name}#{number}" if number else file.name
-    return Document(id=url, text=text, url=url, source=file.name)
+    return Document(id=url, text=text, url=url, source=file.name, title=title)
 
 
-def _cut(text: str, first: int) -> int:
+def _cut(text: str, first: int, longest: int) -> int:
     """Where to cut a text that is too long from `first` on: after the last paragraph, line, sentence or blank there is."""
     for mark in ("\n\n", "\n", ". ", " "):
-        place = text.rfind(mark, first + LONGEST_DOCUMENT // 2, first + LONGEST_DOCUMENT)
+        place = text.rfind(mark, first + longest // 2, first + longest)
         if place >= 0:
             return place + len(mark)
-    return first + LONGEST_DOCUMENT
+    return first + longest

@@ -94,10 +94,16 @@ def deduplicate_documents(source: str | Path, out: str | Path, settings: Dedupli
     _write(finishing.deduplicate(_documents(Path(source)), funnel, threshold, clusters), Path(out), funnel)
 
 
-def split_documents(source: str | Path, out: str | Path, settings: SplitSettings | None = None) -> None:
-    """A corpus folder: the documents on their sides of the split."""
+def split_documents(
+    source: str | Path,
+    out: str | Path,
+    settings: SplitSettings | None = None,
+    *,
+    contaminated: finishing.Check | None = None,
+) -> None:
+    """A corpus folder: the documents on their sides of the split, without those that are `contaminated`."""
     funnel = _begin(Path(source), finishing.SPLIT)
-    finishing.split(_documents(Path(source)), Path(out), funnel, (settings or SplitSettings()).heldout)
+    finishing.split(_documents(Path(source)), Path(out), funnel, settings or SplitSettings(), contaminated)
     funnel.save(Path(out))
 
 

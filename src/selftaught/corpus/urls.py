@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from functools import lru_cache
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 _TRACKING = frozenset(("fbclid", "gclid", "igshid", "mc_cid", "mc_eid", "ref_src"))
@@ -47,3 +48,15 @@ def _query(parts: SplitResult) -> str:
 def key(url: str) -> str:
     """What tells an address from others although it was noted at another time: without scheme and leading `www.`."""
     return (normalise(url) or url).partition("://")[2].removeprefix("www.")
+
+
+def domain_of(url: str) -> str:
+    """The registered domain of a URL (bbc.co.uk of news.bbc.co.uk), its host where that has none, "" where there is no host."""
+    return _registered(url.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0])
+
+
+@lru_cache(maxsize=100_000)
+def _registered(host: str) -> str:
+    import tld
+
+    return str(tld.get_fld(f"http://{host}/", fail_silently=True) or host) if host else ""
