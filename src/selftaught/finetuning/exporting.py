@@ -1,4 +1,4 @@
-"""Fine-tuned models for transformers: `GPT2ForSequenceClassification` computes what ours does.
+"""Fine-tuned models for transformers: `GPT2ForSequenceClassification`, or OpenAIGPT's, computes what ours does.
 
 Their output layer has no bias. It follows the last layer normalisation, whose own bias can take it up: with W the output layer's
 matrix and c its bias, W (h + d) = W h + c for d = pinv(W) c, exactly where W has full rank.
@@ -24,6 +24,7 @@ from selftaught.tokenizer.files import END_OF_TEXT
 
 _README, _GENERATION = "README.md", "generation_config.json"
 _TOLERANCE = 1e-4
+_CLASSES = {"before": "GPT2ForSequenceClassification", "after": "OpenAIGPTForSequenceClassification"}
 _CARD = """---
 library_name: transformers
 pipeline_tag: text-classification
@@ -44,17 +45,12 @@ _MORE = {
 def export(found: Finetuned, folder: Path) -> None:
     """Write a folder that `AutoModelForSequenceClassification` and `AutoTokenizer` of transformers read.
 
-    Raises MismatchError for a network that they have no such class for (an LSTM; normalisation after each block, as in GPT-1), or
-    an output layer whose bias cannot be taken up.
+    Raises MismatchError for an LSTM, for which they have no class, and for an output layer whose bias cannot be taken up.
     """
     network = found.model.network
-    if not isinstance(network, Transformer) or network.shape.norm != "before":
-        raise MismatchError(
-            "transformers has no class for this classifier",
-            expected="a GPT-2 network",
-            got="an LSTM" if not isinstance(network, Transformer) else "normalisation after each block",
-        )
-    taken_up = _with_bias_in_norm(found.model)
+    if not isinstance(network, Transformer):
+        raise MismatchError("transformers has no class for this classifier", expected="a Transformer", got="an LSTM")
+    taken_up = _with_bias_in_norm(found.model, network)
     huggingface.save(taken_up, found.tokenizer, folder)
     tensors = native.read_tensors(folder / huggingface.WEIGHTS_FILE)
     tensors.pop("lm_head.weight", None)
@@ -63,35 +59,32 @@ def export(found: Finetuned, folder: Path) -> None:
     _name_tokens(folder, found.description.specials)
     about = found.description
     config = storage.read_json(folder / huggingface.CONFIG_FILE, dict[str, Any])
-    storage.write_json(folder / huggingface.CONFIG_FILE, config | _as_classifier(found))
+    storage.write_json(folder / huggingface.CONFIG_FILE, config | _as_classifier(found, network))
     (folder / _GENERATION).unlink(missing_ok=True)
     card = _CARD.format(name=about.name, task=about.task, context=about.context, more=_MORE[about.head.kind])
     storage.write_text(folder / _README, card.rstrip() + "\n")
 
 
-def _with_bias_in_norm(model: Classifier) -> Transformer:
+def _with_bias_in_norm(model: Classifier, network: Transformer) -> Transformer:
     """The network with its last bias moved so that the output layer needs none. Similarity adds two rows: each takes half."""
-    network = model.network
-    assert isinstance(network, Transformer)  # noqa: S101  # asked by the caller
     moved = copy.deepcopy(network)
     weight, bias = model.output.weight.detach().double(), model.output.bias.detach().double()
     share = bias / 2 if model.shape.kind == "similarity" else bias
     shift = torch.linalg.pinv(weight) @ share
     if (weight @ shift - share).abs().max() > _TOLERANCE:
         raise MismatchError("the output layer's bias has no place in transformers' class", got="a matrix of lower rank")
-    norm_bias = moved.norm.bias
-    assert isinstance(norm_bias, torch.Tensor)  # noqa: S101  # a layer normalisation has one
+    last = "norm" if network.shape.norm == "before" else f"blocks.{network.shape.layers - 1}.feed_norm"
     with torch.no_grad():
-        norm_bias.add_(shift.to(norm_bias.dtype))
+        moved.get_parameter(f"{last}.bias").add_(shift.float())
     return moved
 
 
-def _as_classifier(found: Finetuned) -> dict[str, Any]:
+def _as_classifier(found: Finetuned, network: Transformer) -> dict[str, Any]:
     head = found.description.head
     names = head.labels or tuple(f"{number}" for number in range(head.outputs))
     more = {"problem_type": "regression"} if head.answer == "score" else {}
     return more | {
-        "architectures": ["GPT2ForSequenceClassification"],
+        "architectures": [_CLASSES[network.shape.norm]],
         "num_labels": head.outputs,
         "id2label": {str(number): name for number, name in enumerate(names)},
         "label2id": {name: number for number, name in enumerate(names)},
