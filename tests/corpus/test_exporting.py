@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,9 @@ def test_datasets_loads_what_is_exported(
     loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
     for split in documents.SPLITS:
         wanted = list(documents.read(corpus, split))
-        assert [Document(**row) for row in loaded[split]] == wanted
+        found = [Document(**row) for row in loaded[split]]
+        # Its reader of JSON takes days for times and puts midnight behind them.
+        assert [replace(row, date=row.date.removesuffix(" 00:00:00")) for row in found] == wanted
 
 
 def test_all_documents_are_there_in_order_and_the_card_says_what_they_are(corpus: Path, tmp_path: Path) -> None:
