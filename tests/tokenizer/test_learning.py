@@ -71,6 +71,43 @@ def test_counts_are_those_of_the_pattern(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sorted(PieceCounts.of(expected).lengths) == sorted(counts.lengths)
 
 
+def test_the_number_of_processes_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = random.Random(3)
+    words = [" " + "".join(draw.choices("abcdefgh", k=draw.randrange(1, 24))) for _ in range(3000)]
+    texts = ["".join(draw.choices(words, k=400)) for _ in range(60)]
+    alone = learn_tokenizer(texts, vocabulary_size=600)
+    monkeypatch.setattr(counting, "_CHUNK", 20_000)
+    expected = Counter(piece for text in texts for piece in bpe.PATTERN.findall(text))
+    assert count_pieces(texts).as_mapping() == expected
+    together = learn_tokenizer(texts, vocabulary_size=600, jobs=2)
+    assert alone.fingerprint == together.fingerprint
+
+
+def test_of_too_many_pieces_the_rarest_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(counting, "MOST_PIECES", 1000)
+    monkeypatch.setattr(counting, "_CHUNK", 10_000)
+    often = "the frequent words that are always there, even averylongonethatisnoteasytohold "
+    texts = [
+        often + " ".join(f"x{draw}y" for draw in random.Random(n).choices("abcdefghijklmnop" * 4, k=100))
+        for n in range(99)
+    ]
+    rare = [
+        " ".join("".join(random.Random(n).choices("qrstuvwxyz", k=12)) for n in range(k, k + 100))
+        for k in range(0, 9900, 100)
+    ]
+    texts = [one + " " + other for one, other in zip(texts, rare, strict=True)]
+    exact = Counter(piece for text in texts for piece in bpe.PATTERN.findall(text))
+    found = count_pieces(texts)
+    assert len(found.counts) <= 1000 < len(exact)
+    assert "forgotten" in "".join(capsys.readouterr())
+    counts = found.as_mapping()
+    frequent = {piece: count for piece, count in exact.items() if count >= 99}
+    assert {piece: counts[piece] for piece in frequent} == frequent
+    assert all(count <= exact[piece] for piece, count in counts.items())
+
+
 @given(st.text(st.characters(codec="utf-8")))
 @settings(max_examples=300, deadline=None)
 def test_pieces_are_those_of_the_pattern(text: str) -> None:

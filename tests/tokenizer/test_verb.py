@@ -198,3 +198,33 @@ def test_help_loads_neither_torch_nor_numba(words: list[str]) -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'numba')))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("format_", "name"), [("openai", "a"), ("hf", "b"), ("tokenizer.json", "c.json"), ("tiktoken", "d.bpe")]
+)
+def test_convert_writes_every_format(
+    learned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], format_: str, name: str
+) -> None:
+    out = tmp_path / "formats" / name
+    assert main(["tokenizer", "convert", str(learned), str(out), "--to", format_]) == 0
+    assert Tokenizer.load(out).fingerprint == Tokenizer.load(learned).fingerprint
+    capsys.readouterr()
+    assert main(["tokenizer", "convert", str(learned), str(out), "--to", format_]) == 4
+    assert "expected a new place" in capsys.readouterr().err
+
+
+def test_special_and_offsets(learned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    end = Tokenizer.load(learned).end_of_text
+    assert main(["tokenizer", "encode", "<|endoftext|>", "--tokenizer", str(learned), "--special"]) == 0
+    assert capsys.readouterr().out.split() == [str(end)]
+    assert main(["tokenizer", "encode", "thé", "--tokenizer", str(learned), "--json", "--offsets"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [place for _, *place in found][-2:] == [[2, 3], [2, 3]]
+    assert main(["tokenizer", "encode", "a", "--tokenizer", str(learned), "--offsets"]) == 2
+    assert "--json --offsets" in capsys.readouterr().err
+
+
+def test_learning_with_two_processes_gives_the_same(corpus: Path, learned: Path, tmp_path: Path) -> None:
+    assert learn(corpus, tmp_path / "two", "--jobs", "2") == 0
+    assert Tokenizer.load(tmp_path / "two").fingerprint == Tokenizer.load(learned).fingerprint

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
 from selftaught.cli import words
-from selftaught.errors import InputError, UsageError
+from selftaught.errors import InputError, OutputError, UsageError
 from selftaught.tokenizer.files import ENCODER_FILE, MERGES_FILE
 from selftaught.tokenizer.pieces import utf8
 from selftaught.tokenizer.tokenizer import Tokenizer
@@ -24,6 +24,7 @@ WORDS = {
     "learn": "corpus -> tokenizer",
     "encode": "text from the arguments, a file or standard input -> ids",
     "decode": "ids -> text",
+    "convert": "a tokenizer's files in another tool's format",
     "show": "how the merges build a word; bytes per token of a file or corpus",
 }
 _MEASURED_CHARACTERS = 2_000_000
@@ -45,6 +46,8 @@ class Learn(settings.Verb):
     """A corpus folder, or one .jsonl file of documents."""
     out: Path
     """Folder of the tokenizer: encoder.json and vocab.bpe."""
+    jobs: int = 1
+    """Processes that count; the merges are the same whatever their number."""
     settings: LearnSettings = field(default_factory=LearnSettings)
 
 
@@ -53,9 +56,13 @@ class Encode(settings.Verb):
     """Print the ids of a text."""
 
     tokenizer: Path
-    """Folder with encoder.json and vocab.bpe (or vocab.json and merges.txt)."""
+    """Folder or file of a tokenizer, ours or another tool's; gpt2: GPT-2's, from an installed package that carries it."""
     text: Positional[tuple[str, ...]] = ()
     """The text; without it, standard input is read."""
+    special: bool = False
+    """Read <|endoftext|> as the end of a document; otherwise it is ordinary text."""
+    offsets: bool = False
+    """With --json, say for each id the characters that it stands for: [id, first, after]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +70,22 @@ class Decode(settings.Verb):
     """Print the text that ids stand for."""
 
     tokenizer: Path
-    """Folder with encoder.json and vocab.bpe (or vocab.json and merges.txt)."""
+    """Folder or file of a tokenizer, ours or another tool's; gpt2: GPT-2's, from an installed package that carries it."""
     ids: Positional[tuple[int, ...]] = ()
     """The ids; without them, standard input is read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert(settings.Verb):
+    """Write a tokenizer in another tool's format. Reading finds out by itself what lies in a place."""
+
+    tokenizer: Positional[Path]
+    """Folder or file of a tokenizer; gpt2: GPT-2's, from an installed package that carries it."""
+    out: Positional[Path]
+    """Folder for openai and hf, file for the others."""
+    to: Literal["openai", "hf", "tokenizer.json", "tiktoken"] = "openai"
+    """openai: encoder.json and vocab.bpe; hf: vocab.json, merges.txt and tokenizer.json; tokenizer.json: that file alone;
+    tiktoken: its file of ranks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +93,7 @@ class Show(settings.Verb):
     """Show how the merges build the words of a text, step by step; or what a file or corpus comes to in tokens."""
 
     tokenizer: Path
-    """Folder with encoder.json and vocab.bpe (or vocab.json and merges.txt)."""
+    """Folder or file of a tokenizer, ours or another tool's; gpt2: GPT-2's, from an installed package that carries it."""
     what: Positional[tuple[str, ...]]
     """A text; or a corpus folder, a .jsonl file of documents or a text file: bytes per token, ids that it never needs."""
 
@@ -81,7 +101,8 @@ class Show(settings.Verb):
 def run(argv: Sequence[str]) -> None:
     """Run one word of the verb."""
     word = words.choose("tokenizer", argv, WORDS)
-    {"learn": _learn, "encode": _encode, "decode": _decode, "show": _show}[word](argv[1:])
+    verbs = {"learn": _learn, "encode": _encode, "decode": _decode, "convert": _convert, "show": _show}
+    verbs[word](argv[1:])
 
 
 def _learn(argv: Sequence[str]) -> None:
@@ -103,7 +124,7 @@ def _learn(argv: Sequence[str]) -> None:
             tokenizer = Tokenizer.load(command.out)
         else:
             texts = (row.text for row in documents.read(command.corpus))
-            tokenizer = learn_tokenizer(texts, vocabulary_size=command.settings.vocabulary_size)
+            tokenizer = learn_tokenizer(texts, vocabulary_size=command.settings.vocabulary_size, jobs=command.jobs)
             tokenizer.save(command.out)
             opened.declare(ENCODER_FILE)
             opened.declare(MERGES_FILE)
@@ -144,11 +165,42 @@ def _bytes_per_token(tokenizer: Tokenizer, rows: Iterator[Document]) -> float:
 def _encode(argv: Sequence[str]) -> None:
     command = settings.resolve(Encode, argv, prog="selftaught tokenizer encode").command
     tokenizer = Tokenizer.load(command.tokenizer)
-    ids = tokenizer.encode(" ".join(command.text) if command.text else _standard_input())
+    text = " ".join(command.text) if command.text else _standard_input()
+    if command.offsets:
+        _require_plain(command)
+        ids, places = tokenizer.encode_with_offsets(text)
+        console.result([[number, *place] for number, place in zip(ids, places, strict=True)])
+        return
+    ids = tokenizer.encode(text, allowed_special={tokenizer.vocabulary.border} if command.special else ())
     if command.json:
         console.result(ids)
     else:
         console.line(" ".join(map(str, ids)))
+
+
+def _require_plain(command: Encode) -> None:
+    if command.special or not command.json:
+        raise UsageError("offsets are printed as JSON, of ordinary text", expected="--json --offsets without --special")
+
+
+def _convert(argv: Sequence[str]) -> None:
+    command = settings.resolve(Convert, argv, prog="selftaught tokenizer convert").command
+    from selftaught.tokenizer import files, formats
+
+    vocabulary = Tokenizer.load(command.tokenizer).vocabulary
+    if command.out.exists() and (command.out.is_file() or any(command.out.iterdir())):
+        raise OutputError(f"cannot convert into {command.out}", expected="a new place", got="something that is there")
+    if command.to in ("openai", "hf"):
+        names = (ENCODER_FILE, MERGES_FILE) if command.to == "openai" else ("vocab.json", "merges.txt")
+        files.write(command.out, vocabulary, names=names)
+        if command.to == "hf" and vocabulary.kind == "gpt2":
+            formats.write_tokenizer_json(command.out / files.TOKENIZER_FILE, vocabulary)
+    else:
+        writer = formats.write_tokenizer_json if command.to == "tokenizer.json" else formats.write_ranks
+        writer(command.out, vocabulary)
+    console.line(f"{len(vocabulary.ids) + 1:,} ids -> {command.out}")
+    if command.json:
+        console.result({"out": str(command.out), "format": command.to, "ids": len(vocabulary.ids) + 1})
 
 
 def _decode(argv: Sequence[str]) -> None:
@@ -218,7 +270,8 @@ def _show_steps(tokenizer: Tokenizer, text: str, *, as_json: bool) -> None:
     for steps in pieces:
         for step in steps:
             console.line("  " + " | ".join(_spelled(token) for token in step))
-        size, ids = sum(map(len, steps[-1])), [tokenizer.vocabulary.ids[token] for token in steps[-1]]
+        ids = [tokenizer.vocabulary.ids.get(token, tokenizer.end_of_text) for token in steps[-1]]
+        size = len(tokenizer.decode_bytes(ids))
         console.line(f"{size} bytes, {len(ids)} tokens: {' '.join(map(str, ids))}")
 
 

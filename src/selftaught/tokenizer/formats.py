@@ -44,8 +44,16 @@ def plain_document(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
+def _require_byte_level(vocabulary: Vocabulary) -> None:
+    if vocabulary.kind != "gpt2":
+        raise InputError(
+            "this format cannot hold GPT-1's vocabulary", expected="a byte-level one", got="words of characters"
+        )
+
+
 def write_tokenizer_json(path: Path, vocabulary: Vocabulary) -> None:
-    """Write tokenizer.json; there, as its readers expect, `<|endoftext|>` is a special token."""
+    """Write tokenizer.json; there, as its readers expect, `<|endoftext|>` is a special token. InputError for GPT-1's."""
+    _require_byte_level(vocabulary)
     document = plain_document(vocabulary)
     document["model"]["vocab"][END_OF_TEXT] = vocabulary.end_of_text
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
@@ -100,8 +108,9 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
 def write_ranks(path: Path, vocabulary: Vocabulary) -> None:
     """Write tiktoken's file: each token in base64 with its rank, which is its id.
 
-    Raises InputError if the ids do not follow the merges, since the file then could not say what merges first.
+    Raises InputError for GPT-1's, and if the ids do not follow the merges, since the file then could not say what merges first.
     """
+    _require_byte_level(vocabulary)
     order = [bytes([byte]) for byte in BYTES_IN_ORDER] + [left + right for left, right in vocabulary.merges]
     if [vocabulary.ids[token] for token in order] != list(range(len(order))):
         raise InputError("tiktoken's file cannot hold this vocabulary", expected="ids in the order of the merges")

@@ -21,13 +21,14 @@ SMALLEST_VOCABULARY = 257
 """256 bytes and <|endoftext|>."""
 
 
-def learn_tokenizer(texts: Iterable[str], *, vocabulary_size: int = 4096) -> Tokenizer:
+def learn_tokenizer(texts: Iterable[str], *, vocabulary_size: int = 4096, jobs: int = 1) -> Tokenizer:
     """Learn a tokenizer of at most `vocabulary_size` ids (fewer if no pair occurs twice any more).
 
+    `jobs` processes count; the merges are the same whatever their number (see `counting.count_pieces`).
     Raises UsageError for a size below 257, InputError if there is no text.
     """
     require_size(vocabulary_size)
-    counts = count_pieces(texts)
+    counts = count_pieces(texts, jobs=jobs)
     if not len(counts.counts):
         raise InputError("there is no text to learn a tokenizer from")
     return Tokenizer(files.from_merges(learn_merges(counts, vocabulary_size - SMALLEST_VOCABULARY)))

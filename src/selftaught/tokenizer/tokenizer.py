@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,6 +28,8 @@ _WORTH_LOADING = 1_000_000
 """Characters after which the fast encoder, up to half a second to load, has won its time back."""
 _LONG_ARRAY = 32
 """From this many ids on, numpy decodes an array faster than a loop."""
+_PART = 1 << 20
+"""Ids that numpy decodes at a time, so that its tables of places stay small."""
 _NOT_UTF8 = re.compile("([\udc80-\udcff]+)")
 """Bytes that are not UTF-8, as Python's `surrogateescape` reads them."""
 
@@ -112,14 +115,14 @@ class Tokenizer:
         Bytes need not be UTF-8: each run of bytes that is not is a piece of its own and decodes to itself. With
         `allowed_special={"<|endoftext|>"}` that mark in a text is `end_of_text`; UsageError for any other name.
         """
+        if not allowed_special and isinstance(text, str):
+            return self._ids(text)
         if isinstance(text, bytes):
             return list(chain.from_iterable(self._runs(text)))
         border = self.vocabulary.border
         for name in allowed_special:
             if name != border:
                 raise UsageError(f"{name} is no special token", expected=border)
-        if not allowed_special:
-            return self._ids(text)
         parts = [self._ids(part) for part in text.split(border)]
         return [number for part in parts for number in (*part, self.end_of_text)][:-1]
 
@@ -197,30 +200,33 @@ class Tokenizer:
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that ids stand for. Raises UsageError for an id outside the vocabulary."""
         if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and ids.size >= _LONG_ARRAY:
-            return self._gathered(ids.ravel())
-        wanted = ids.tolist() if hasattr(ids, "tolist") else list(ids)
-        tokens = self._tokens
+            flat = ids.ravel()
+            if flat.min() < 0 or flat.max() >= self.vocabulary_size:
+                self._refuse(flat.tolist())
+            return b"".join(self._gathered(flat[start : start + _PART]) for start in range(0, len(flat), _PART))
+        wanted = ids if isinstance(ids, list) else ids.tolist() if hasattr(ids, "tolist") else list(ids)
         try:
-            if wanted and min(wanted) >= 0:
-                return b"".join([tokens[number] for number in wanted])
+            if len(wanted) > 1 and min(wanted) >= 0:
+                return b"".join(itemgetter(*wanted)(self._tokens))
+            return b"".join(self._tokens[number] if number >= 0 else self._refuse(wanted) for number in wanted)
         except (IndexError, TypeError):
-            pass
-        return b"" if not wanted else self._refuse(wanted)
+            return self._refuse(wanted)
 
     def _gathered(self, ids: np.ndarray[Any, Any]) -> bytes:
         """The same for an array: every token's bytes are copied from one array of all tokens' bytes."""
-        if ids.min() < 0 or ids.max() >= self.vocabulary_size:
-            self._refuse(ids.tolist())
         data, starts, lengths = self._token_bytes
         sizes = lengths[ids]
-        ends = np.cumsum(sizes)
-        copied: bytes = data[np.repeat(starts[ids] - ends + sizes, sizes) + np.arange(ends[-1])].tobytes()
+        ends = np.cumsum(sizes, dtype=np.int32)
+        copied: bytes = data[
+            np.repeat(starts[ids] - ends + sizes, sizes) + np.arange(ends[-1], dtype=np.int32)
+        ].tobytes()
         return copied
 
     @cached_property
     def _token_bytes(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        lengths = np.array([len(token) for token in self._tokens], dtype=np.int64)
-        return np.frombuffer(b"".join(self._tokens), dtype=np.uint8), np.cumsum(lengths) - lengths, lengths
+        lengths = np.array([len(token) for token in self._tokens], dtype=np.int32)
+        starts = np.cumsum(lengths, dtype=np.int32) - lengths
+        return np.frombuffer(b"".join(self._tokens), dtype=np.uint8), starts, lengths
 
     def _refuse(self, ids: Sequence[Any]) -> NoReturn:
         size = self.vocabulary_size

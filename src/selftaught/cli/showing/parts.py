@@ -60,7 +60,7 @@ def vocabulary_parts(folder: Path) -> dict[str, Any]:
         "facts": (
             Fact(name="vocabulary", value=learned.vocabulary_size),
             Fact(name="merges", value=len(merges)),
-            Fact(name="<|endoftext|>", value=learned.end_of_text),
+            Fact(name=learned.vocabulary.border, value=learned.end_of_text),
             Fact(name="fingerprint", value=learned.fingerprint[:16]),
             Fact(name="first merges", value=one_line(" ".join(first))),
             Fact(name="longest tokens", value=one_line(" ".join(repr(t.decode("utf-8", "replace")) for t in longest))),
