@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from selftaught import storage
-from selftaught.errors import MismatchError
+from selftaught.errors import InputError, MismatchError
 from selftaught.evaluation import keeping
 from selftaught.evaluation.protocols import EvaluateSettings
 from selftaught.evaluation.running import evaluate
@@ -150,6 +150,8 @@ def test_a_file_that_was_killed_before_its_first_line(tmp_path: Path) -> None:
     found = kept.answers(asked, questions.Trivia, list, lambda _: None, block=2)
     assert found == asked
     assert kept.answers(asked, questions.Trivia, lambda _: [], lambda _: None) == asked
+    with pytest.raises(InputError, match="are called 2"):
+        kept.answers([*asked, asked[2]], questions.Trivia, list, lambda _: None)
 
 
 def test_a_real_model_answers(lm: LanguageModel, data: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from selftaught import settings, storage
-from selftaught.errors import MismatchError
+from selftaught.errors import InputError, MismatchError
 
 BLOCK = 64
 """Questions that are answered before their answers are kept."""
@@ -77,8 +77,13 @@ class Keeping:
     ) -> list[AnswerType]:
         """An answer for each question, in order; those that an earlier start kept are not asked again.
 
-        `ask` answers several questions at a time, in order; their ids are those of the questions.
+        `ask` answers several questions at a time, in order; their ids are those of the questions. Raises InputError where two
+        questions have one id, MismatchError where the answers that were kept depend on something else.
         """
+        ids = [one.id for one in asked]
+        if len(set(ids)) < len(ids):
+            twice = next(name for number, name in enumerate(ids) if name in ids[:number])
+            raise InputError(f"two questions of {self.task} are called {twice}", expected="an id for each of its own")
         found = {answer.id: answer for answer in self._kept(kind)}
         kept = [one for one in asked if one.id in found]
         advance(len(kept))

@@ -14,18 +14,34 @@ from selftaught.tasks import marking, passages
 from selftaught.tasks.examples import Passage
 from selftaught.tasks.words import PREDICTABLE_WORDS
 
+PASSAGES_TOGETHER = 256
+_BARRED = [f" {form}" for word in sorted(PREDICTABLE_WORDS) for form in (word, word.capitalize())]
+
 
 def lambada(asked: Question) -> Result:
     """Accuracy of whole words and last tokens, with stop words barred by beam search and token by token; perplexity."""
     chosen = asked.limited(passages.read_lambada(asked.source, clean=asked.rules.clean_lambada))
-    barred = [f" {form}" for word in sorted(PREDICTABLE_WORDS) for form in (word, word.capitalize())]
+    width = asked.rules.word_beams
+    share = 0.5 if width else 1.0
     with console.progress("LAMBADA", len(chosen), unit="passages") as bar:
-        answers = measuring.last_words(asked.model, chosen, advance=bar.advance, barred=barred)
+
+        def advance(count: float) -> None:
+            bar.advance(count * share)
+
+        def ask(block: Sequence[Passage]) -> list[PassageAnswer]:
+            answers = measuring.last_words(asked.model, block, advance=advance, barred=_BARRED)
+            return _searched(asked, block, answers, advance) if width else answers
+
+        answers = asked.keeping.answers(chosen, PassageAnswer, ask, bar.advance, block=PASSAGES_TOGETHER)
     text = "straight quotes, newline before" if asked.rules.clean_lambada else "text as it is"
     protocol = f"test, {text}{asked.rules.first_only}"
     measured = [*measuring.mark_last_words(answers, protocol), *mark_other_readings(answers, protocol)]
-    if asked.rules.word_beams:
-        answers, filtered = _search(asked, chosen, answers, protocol)
+    if width:
+        filtered = Measured(
+            metric="accuracy_filtered",
+            mark=marking.accuracy([_bare(one) == answer.said for one, answer in zip(chosen, answers, strict=True)]),
+            protocol=f"{protocol}; most probable word that is no stop word, by a search of {width} beams",
+        )
         measured.insert(1, filtered)
     simple = marking.accuracy([passages.frequent_word(one.context) == _bare(one) for one in chosen]).value
     frequent = Baseline(what="most frequent word of the passage that is no stop word", value=simple)
@@ -39,22 +55,17 @@ def _bare(one: Passage) -> str:
     return next_words.bare(one.word)
 
 
-def _search(
-    asked: Question, chosen: Sequence[Passage], answers: Sequence[PassageAnswer], protocol: str
-) -> tuple[list[PassageAnswer], Measured]:
-    """The same answers with the word that beam search finds if stop words are barred, and how often it is right."""
-    width, contexts = asked.rules.word_beams, [one.context for one in chosen]
-    with console.progress("LAMBADA, beam search", len(chosen), unit="passages") as bar:
-        found = next_words.next_words(asked.model, contexts, width=width, barred=PREDICTABLE_WORDS, advance=bar.advance)
-    said = ["" if word is None else word.text for word in found]
-    return (
-        [dataclasses.replace(one, said=word) for one, word in zip(answers, said, strict=True)],
-        Measured(
-            metric="accuracy_filtered",
-            mark=marking.accuracy([_bare(one) == word for one, word in zip(chosen, said, strict=True)]),
-            protocol=f"{protocol}; most probable word that is no stop word, by a search of {width} beams",
-        ),
-    )
+def _searched(
+    asked: Question, chosen: Sequence[Passage], answers: Sequence[PassageAnswer], advance: measuring.Advance
+) -> list[PassageAnswer]:
+    """The same answers with the word that beam search finds if stop words are barred."""
+    contexts = [one.context for one in chosen]
+    width = asked.rules.word_beams
+    found = next_words.next_words(asked.model, contexts, width=width, barred=PREDICTABLE_WORDS, advance=advance)
+    return [
+        dataclasses.replace(one, said="" if word is None else word.text)
+        for one, word in zip(answers, found, strict=True)
+    ]
 
 
 def mark_other_readings(answers: Sequence[PassageAnswer], protocol: str) -> list[Measured]:

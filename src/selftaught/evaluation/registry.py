@@ -15,7 +15,7 @@ from selftaught.errors import InputError
 from selftaught.evaluation import answering, lambada, measuring, perplexities, summarizing, translating
 from selftaught.evaluation.experiments import Question, Result, Task
 from selftaught.evaluation.heuristics import HEURISTICS
-from selftaught.evaluation.measuring import Baseline, Measured
+from selftaught.evaluation.measuring import Baseline, ChoiceAnswer, Measured
 from selftaught.tasks import (
     cloze,
     conversations,
@@ -128,8 +128,20 @@ def _beside(measured: Sequence[Measured], baseline: Baseline) -> list[Measured]:
     return [replace(one, baseline=baseline) for one in measured]
 
 
+def _chosen(asked: Question, chosen: Sequence[Choice], title: str) -> list[ChoiceAnswer]:
+    """Choices, kept as they are made."""
+    with console.progress(title, len(chosen), unit="questions") as bar:
+
+        def ask(block: Sequence[Choice]) -> list[ChoiceAnswer]:
+            found = measuring.choices(asked.model, block, advance=lambda _: None)
+            bar.advance(len(block))
+            return found
+
+        return asked.keeping.answers(chosen, ChoiceAnswer, ask, bar.advance)
+
+
 def _schemas(asked: Question, path: Path, name: str) -> Result:
-    answers: list[measuring.ChoiceAnswer] = []
+    answers: list[ChoiceAnswer] = []
     measured: list[Measured] = []
     scorings: tuple[tuple[winograd.Scoring, str, str], ...] = (
         ("partial", "accuracy", "partial scoring: what follows the name"),
@@ -137,8 +149,7 @@ def _schemas(asked: Question, path: Path, name: str) -> Result:
     )
     for scoring, metric, words in scorings:
         chosen = asked.limited(winograd.read_schemas(path, scoring, asked.rules.schemas))
-        with console.progress(f"{name} {scoring}", sum(len(one.candidates) for one in chosen), unit="sentences") as bar:
-            found = measuring.choices(asked.model, chosen, advance=bar.advance)
+        found = _chosen(asked, chosen, f"{name} {scoring}")
         answers += found
         protocol = f"{words}{', as lm-evaluation-harness' * (asked.rules.schemas == 'harness')}{asked.rules.first_only}"
         measured += _beside(measuring.mark_choices(found, protocol, metric), _chance(chosen))
@@ -157,12 +168,11 @@ def _pdp60(asked: Question) -> Result:
 
 def _cbt(asked: Question) -> Result:
     """GPT-2 paper, section 3.2."""
-    answers: list[measuring.ChoiceAnswer] = []
+    answers: list[ChoiceAnswer] = []
     measured: list[Measured] = []
     for category, asked_about in cloze.read_cbt(asked.source).items():
         chosen = asked.limited(asked_about)
-        with console.progress(f"CBT {category}", sum(len(one.candidates) for one in chosen), unit="candidates") as bar:
-            found = measuring.choices(asked.model, chosen, advance=bar.advance)
+        found = _chosen(asked, chosen, f"CBT {category}")
         answers += found
         protocol = (
             f"candidate and rest of the sentence given all before; {_without_model(chosen)}{asked.rules.first_only}"
