@@ -8,7 +8,7 @@ from selftaught.errors import UsageError
 from selftaught.model.cache import Cache
 from selftaught.model.initial import initialise
 from selftaught.model.shape import ModelShape
-from selftaught.model.transformer import LOSS_CHUNK, Attention, Transformer, loss_sum
+from selftaught.model.transformer import LOSS_CHUNK, Attention, Transformer, document_mask, loss_sum
 from tests.reference.attention import attention
 from tests.reference.networks import network
 
@@ -116,3 +116,21 @@ def test_gpt1_scales_no_residual_weights():
     model = Transformer(ModelShape(layers=8, heads=2, channels=128, context=64, vocabulary=50, norm="after"))
     initialise(model, compute.generator(3))
     assert float(model.state_dict()["blocks.0.feed.outer.weight"].std()) == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_document_mask_is_as_good_as_each_document_alone(precision):
+    """Slow twin: the documents of a row one after another, each at its places."""
+    model, end = network(), 7
+    ids_BT = torch.randint(8, 50, (3, 32), generator=torch.Generator().manual_seed(1))
+    for row, places in enumerate(((0, 5, 6, 20), (9,), ())):
+        ids_BT[row, list(places)] = end
+    with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
+        found = model(ids_BT, mask=document_mask(ids_BT, end))
+        for row, ids in enumerate(ids_BT):
+            starts = sorted({0, *(ids == end).nonzero().flatten().tolist()})
+            for start, stop in zip(starts, [*starts[1:], 32], strict=True):
+                alone = model(ids[None, start:stop], places_BT=torch.arange(start, stop)[None])
+                tolerance = 1e-5 if precision is torch.float32 else 0.1
+                torch.testing.assert_close(found[row, start:stop], alone[0], rtol=0, atol=tolerance)
+    assert not torch.allclose(found[0], model(ids_BT)[0], atol=1e-2)

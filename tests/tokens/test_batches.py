@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from selftaught.errors import InputError, UsageError
 from selftaught.tokenizer.tokenizer import Tokenizer
-from selftaught.tokens.batches import Batches
+from selftaught.tokens.batches import Batches, Mixture
 from selftaught.tokens.packing import pack
 from selftaught.tokens.shards import Index, Shard, Shards, SplitIndex, open_shards
 
@@ -105,3 +105,42 @@ def test_too_few_tokens_are_refused(counted: Shards) -> None:
 def test_empty_batches_are_refused(counted: Shards, batch_size: int, context: int) -> None:
     with pytest.raises(UsageError, match="at least 1 of each"):
         Batches(counted, seed=1, batch_size=batch_size, context=context)
+
+
+class Numbered:
+    """A corpus whose every token is its number."""
+
+    folder, split, tokens, bytes = Path("numbered"), "train", 2000, 1
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def slice(self, start: int, count: int) -> np.ndarray:
+        return np.arange(start, start + count) + 10_000 * self.number
+
+
+def mixture(*shares: float, seed: int = 1, batch_size: int = 6) -> Mixture:
+    corpora = [Batches(Numbered(n), seed=n, batch_size=1, context=8) for n in range(len(shares))]
+    return Mixture(list(zip(corpora, shares, strict=True)), seed=seed, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.7, 0.25, 0.05), (0.999, 0.001), (1.0,)])
+def test_a_mixture_has_its_shares_and_takes_each_corpus_in_its_own_order(shares: tuple[float, ...]) -> None:
+    """Slow twin: rows dealt out one by one to the corpora, each going on where it was."""
+    mixed = mixture(*shares)
+    rows = [row for k in range(500) for row in mixed[k][0]]
+    sources = np.array([int(row[0]) // 10_000 for row in rows])
+    for source, share in enumerate(shares):
+        assert np.sum(sources == source) == round(3000 * share)
+        alone = Batches(Numbered(source), seed=source, batch_size=1, context=8)
+        for number, place in enumerate(np.flatnonzero(sources == source)):
+            assert torch.equal(rows[place], torch.from_numpy(alone.window(number)[:-1]))
+
+
+def test_a_mixture_is_a_function_of_seed_and_number() -> None:
+    later = mixture(0.6, 0.4)
+    asked = [later.rows(400, 2, 3)[0], later.rows(3, 2, 3)[0], later.rows(400, 2, 3)[0]]
+    assert torch.equal(asked[0], mixture(0.6, 0.4)[400][0][2:5])
+    assert torch.equal(asked[0], asked[2])
+    assert torch.equal(mixture(0.6, 0.4, batch_size=3)[800][0], mixture(0.6, 0.4)[400][0][:3])
+    assert not torch.equal(mixture(0.6, 0.4, seed=2)[3][0], later[3][0])

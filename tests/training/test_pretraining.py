@@ -16,7 +16,8 @@ import torch
 
 from selftaught import errors, storage
 from selftaught.checkpoint import loading, native
-from selftaught.errors import DamagedFileError, InputError, MismatchError, OutputError, SelftaughtError
+from selftaught.cli.main import main
+from selftaught.errors import DamagedFileError, InputError, MismatchError, OutputError, SelftaughtError, UsageError
 from selftaught.report.records import LearningPoint
 from selftaught.training import pretraining
 from selftaught.training.pretraining import pretrain
@@ -223,6 +224,47 @@ def test_divergence_is_an_error_that_says_what_to_do(tokens: Path, tmp_path: Pat
     with pytest.raises(SelftaughtError, match=r"diverged at step \d+.*--peak-rate"):
         pretrain(wild, tokens=tokens, out=tmp_path)
     assert all(value.isfinite().all() for value in tensors(loading.checkpoints(tmp_path)[-1]).values())
+
+
+def test_tokens_of_one_document_only(whole: Path, tokens: Path, tmp_path: Path) -> None:
+    pretrain(plan(attention="documents"), tokens=tokens, out=tmp_path)
+    one, other = rows(whole), rows(tmp_path)
+    assert [row["loss"] for row in one] != [row["loss"] for row in other]
+    assert other[-1]["loss"] < other[0]["loss"]
+    with pytest.raises(MismatchError, match="attention: documents -> window"):
+        pretrain(plan(), tokens=tokens, out=tmp_path)
+
+
+def test_a_mixture_is_trained_on_resumes_and_wants_one_tokenizer(tokens: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(tokens, tmp_path / "other")
+    mixed = plan(mix=(f"{other}=0.3",))
+    pretrain(mixed, tokens=tokens, out=tmp_path / "whole")
+    pretrain(replace(mixed, steps=24), tokens=tokens, out=tmp_path / "run")
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+    with pytest.raises(MismatchError, match="mix"):
+        pretrain(plan(mix=(f"{other}=0.4",)), tokens=tokens, out=tmp_path / "run")
+    strange = make_tokens(tmp_path / "strange", vocabulary_size=290)
+    with pytest.raises(MismatchError, match="another tokenizer"):
+        pretrain(plan(mix=(f"{strange}=0.3",)), tokens=tokens, out=tmp_path / "new")
+
+
+@pytest.mark.parametrize("mix", [("x",), ("x=y",), ("x=0",), ("=0.5",), ("x=1",), ("x=0.5", "y=0.5"), ("x=nan",)])
+def test_refuses_mixtures_that_are_none(mix: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="--mix"):
+        plan(mix=mix).shares()
+
+
+def test_the_verb_finds_damage_that_no_length_shows(
+    tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = shutil.copytree(tokens, tmp_path / "tokens")
+    damage(damaged / "train-00000.tokens")
+    words = ["train", *SMALL.split(), "--steps", "2", "--tokens"]
+    assert main([*words, str(damaged), "--out", str(tmp_path / "a"), "--verify"]) == DamagedFileError.exit_code
+    assert "train-00000.tokens is not what was written" in capsys.readouterr().err
+    mixed = [str(tokens), "--out", str(tmp_path / "b"), "--mix", f"{damaged}=0.5"]
+    assert main([*words, *mixed, "--verify"]) == DamagedFileError.exit_code
+    assert main([*words, *mixed]) == 0
 
 
 SMALL = (

@@ -23,6 +23,8 @@ class Train(settings.Verb):
     recipe_style: Style = "own"
     """paper: AdamW and a cosine, as the papers do; modern: Muon and a straight line to zero, which need fewer tokens for the
     same loss; own: laptop modern, the others as in the papers. Network, batches and length are the same in all."""
+    verify: bool = False
+    """First hash all token shards, to find damage that no length shows."""
     tune_rate: bool = False
     """First find the highest learning rate as the GPT-2 paper does: short runs over a grid around --peak-rate, the best by
     perplexity on 5 % of the training text; the table is kept as rates.json."""
@@ -55,11 +57,16 @@ def _train(resolved: settings.Resolved[Train]) -> None:
     with ExitStack() as folder:
 
         def is_finished() -> bool:
-            from selftaught.tokens.shards import read_index
+            from selftaught.tokens.shards import open_shards, read_index
 
             # What cannot be trained is refused before a folder is made for it.
             command.settings.shape(read_index(command.tokens).vocabulary_size)
-            inputs = {"tokens": command.tokens}
+            mixed = {f"mix {number}": Path(folder) for number, folder in enumerate(command.settings.shares(), start=1)}
+            inputs = {"tokens": command.tokens, **mixed}
+            for tokens in inputs.values() if command.verify else ():
+                for split in read_index(tokens).splits:
+                    console.line(f"hashing {tokens}, {split}")
+                    open_shards(tokens, "train" if split == "train" else "heldout").verify()
             run = storage.run(command.out, verb="train", plan=command.settings, sources=resolved.sources, inputs=inputs)
             opened.append(folder.enter_context(run))
             return opened[0].finished

@@ -217,12 +217,23 @@ class Transformer(nn.Module):
         return functional.linear(hidden, self.head_weight.to(hidden.dtype)).float()
 
 
-def loss_sum(model: Transformer, ids_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
+def document_mask(ids_BT: torch.Tensor, end_of_text: int) -> torch.Tensor:
+    """What each token may see where a row holds several documents, each after an <|endoftext|>: its own, up to itself.
+
+    True = seen, of shape B, 1, T, T.
+    """
+    documents_BT = (ids_BT == end_of_text).cumsum(1)
+    return (documents_BT[:, None, :, None] == documents_BT[:, None, None, :]).tril()
+
+
+def loss_sum(
+    model: Transformer, ids_BT: torch.Tensor, targets_BT: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
     """Sum of -log p(target) over all tokens, in nats, as a float32 scalar; the logits of only a few tokens exist at a time.
 
     Under autocast the products run in its format; log-probabilities, and sums over tokens, stay float32.
     """
-    hidden_NC = model(ids_BT).flatten(0, 1)
+    hidden_NC = model(ids_BT, mask=mask).flatten(0, 1)
     kind = str(hidden_NC.device.type)
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_NC.dtype
     loss: torch.Tensor = _ChunkedLoss.apply(hidden_NC, model.head_weight, targets_BT.flatten(), dtype)  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -44,10 +45,10 @@ class Batches:
     def rows(self, k: int, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows first to first + count - 1 of batch k."""
         wanted = range(k * self.batch_size + first, k * self.batch_size + first + count)
-        both = torch.from_numpy(np.stack([self._window(number) for number in wanted]))
-        return both[:, :-1], both[:, 1:]
+        return _pair([self.window(number) for number in wanted])
 
-    def _window(self, number: int) -> np.ndarray[Any, Any]:
+    def window(self, number: int) -> np.ndarray[Any, Any]:
+        """Window `number` of the endless row of epochs: `context` tokens and the next."""
         epoch, place = divmod(number, self.windows)
         return self._shards.slice(int(self._epoch(epoch)[place]), self.context + 1)
 
@@ -55,3 +56,52 @@ class Batches:
         draw = np.random.default_rng(compute.seed_of("batches", self._seed, epoch))
         offset = draw.integers(self.context)
         return draw.permutation(self.windows).astype(np.int64) * self.context + offset
+
+
+BLOCK = 1000
+"""Rows over which a mixture keeps its shares exactly, to a thousandth."""
+
+
+class Mixture:
+    """Rows of several corpora in fixed shares, in an order drawn anew each block of rows; each corpus has its own epochs.
+
+    A pure function of (seed, k) like that of one corpus: each block holds the same number of rows of each, so that how many
+    came before is a product.
+    """
+
+    def __init__(self, corpora: Sequence[tuple[Batches, float]], *, seed: int, batch_size: int) -> None:
+        """Corpora with their shares, which add up to 1."""
+        self._corpora, self._seed, self.batch_size = [batches for batches, _ in corpora], seed, batch_size
+        self.context = self._corpora[0].context
+        ends = np.round(np.cumsum([share for _, share in corpora]) * BLOCK).astype(np.int64)
+        self._counts = np.diff(ends, prepend=0)
+        self._block = lru_cache(maxsize=2)(self._block_sources)
+
+    def __getitem__(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Batch k: ids_BT and the same moved on by one token, targets_BT (int64)."""
+        return self.rows(k, 0, self.batch_size)
+
+    def rows(self, k: int, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows first to first + count - 1 of batch k."""
+        wanted = range(k * self.batch_size + first, k * self.batch_size + first + count)
+        return _pair([self._window(number) for number in wanted])
+
+    def _window(self, number: int) -> np.ndarray[Any, Any]:
+        block, place = divmod(number, BLOCK)
+        sources, earlier = self._block(block)
+        source = int(sources[place])
+        return self._corpora[source].window(block * int(self._counts[source]) + int(earlier[place]))
+
+    def _block_sources(self, block: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Which corpus each row of a block is from, and how many rows of the block before it are."""
+        draw = np.random.default_rng(compute.seed_of("mixture", self._seed, block))
+        sources = draw.permutation(np.repeat(np.arange(len(self._counts)), self._counts))
+        earlier = np.empty(BLOCK, dtype=np.int64)
+        for source, count in enumerate(self._counts):
+            earlier[sources == source] = np.arange(count)
+        return sources, earlier
+
+
+def _pair(windows: list[np.ndarray[Any, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+    both = torch.from_numpy(np.stack(windows))
+    return both[:, :-1], both[:, 1:]

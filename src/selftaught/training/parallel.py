@@ -17,7 +17,7 @@ from torch import distributed, nn
 
 from selftaught.compute import Machine
 from selftaught.errors import UsageError
-from selftaught.model.transformer import Transformer, loss_sum
+from selftaught.model.transformer import Transformer, document_mask, loss_sum
 
 Kind = Literal["ddp", "fsdp"]
 
@@ -25,22 +25,28 @@ Kind = Literal["ddp", "fsdp"]
 class _Loss(nn.Module):
     """The network and its loss as one module, so that a wrapper sees every use of a weight."""
 
-    def __init__(self, model: Transformer, machine: Machine) -> None:
+    def __init__(self, model: Transformer, machine: Machine, end_of_text: int | None) -> None:
         super().__init__()
-        self.model, self._machine = model, machine
+        self.model, self._machine, self._end_of_text = model, machine, end_of_text
 
     def forward(self, ids_BT: torch.Tensor, targets_BT: torch.Tensor) -> torch.Tensor:
         """Sum of -log p(target) in nats."""
         kind = self._machine.device.partition(":")[0]
         with torch.autocast(kind, self._machine.dtype, enabled=self._machine.dtype is not torch.float32):
-            return loss_sum(self.model, ids_BT, targets_BT)
+            mask = None if self._end_of_text is None else document_mask(ids_BT, self._end_of_text)
+            return loss_sum(self.model, ids_BT, targets_BT, mask)
 
 
 class Processes:
-    """The processes that train one network; made after its weights are there and before its optimizer."""
+    """The processes that train one network; made after its weights are there and before its optimizer.
 
-    def __init__(self, model: Transformer, machine: Machine, kind: Kind = "ddp") -> None:
-        self.machine, self._loss = machine, _Loss(model, machine)
+    With `end_of_text`, tokens see those of their own document only.
+    """
+
+    def __init__(
+        self, model: Transformer, machine: Machine, kind: Kind = "ddp", *, end_of_text: int | None = None
+    ) -> None:
+        self.machine, self._loss = machine, _Loss(model, machine, end_of_text)
         self.sharded = will_shard(machine, kind)
         self._root: Any = self._loss
         if self.sharded:

@@ -53,6 +53,10 @@ class TrainingPlan:
     """Share of the squared gradients' running mean that AdamW keeps at each step."""
     clip: float = 1.0
     """Largest norm of the gradient; a longer one is scaled down to it."""
+    attention: Literal["window", "documents"] = "window"
+    """What a token sees of its row, which may hold several documents: all before it (as the papers do), or its own document."""
+    mix: tuple[str, ...] = ()
+    """Further folders of token shards with their shares of the examples, FOLDER=SHARE; --tokens has the rest."""
     seed: int = 1
     """Seed of weights, order of examples and dropout."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -76,6 +80,21 @@ class TrainingPlan:
             for name in names:
                 if not holds(getattr(self, name)):
                     raise _refusal(name, expected, getattr(self, name))
+
+    def shares(self) -> dict[str, float]:
+        """Folder -> share of the examples, of the further folders. Raises UsageError for what is no share."""
+        found: dict[str, float] = {}
+        for words in self.mix:
+            folder, _, share = words.rpartition("=")
+            try:
+                found[folder] = float(share)
+            except ValueError:
+                found[folder] = math.nan
+            if not folder or not 0 < found[folder] < 1:
+                raise UsageError("--mix needs folders with shares", expected="FOLDER=0.25", got=words)
+        if sum(found.values()) >= 1:
+            raise UsageError("--mix leaves nothing for --tokens", expected="shares that add up to less than 1")
+        return found
 
     def shape(self, vocabulary: int) -> ModelShape:
         """The network's shape for a vocabulary. Raises UsageError if channels cannot be shared out among the heads."""

@@ -16,8 +16,8 @@ from selftaught.model import cost
 from selftaught.model.initial import initialise
 from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.tokenizer import Tokenizer
-from selftaught.tokens.batches import Batches
-from selftaught.tokens.selection import divide
+from selftaught.tokens.batches import Batches, Mixture
+from selftaught.tokens.selection import Tokens, divide
 from selftaught.tokens.shards import Shards, open_shards
 from selftaught.training import checkpoints
 from selftaught.training.heldout import Heldout
@@ -52,7 +52,7 @@ class _Texts:
 
     train: Shards
     tokenizer: Tokenizer
-    batches: Batches
+    batches: Batches | Mixture
     heldout: Heldout
 
 
@@ -63,9 +63,23 @@ def _open(plan: TrainingPlan, tokens: Path, hold_out: float) -> _Texts:
     return _Texts(
         train=train,
         tokenizer=tokenizer,
-        batches=Batches(learned, seed=plan.seed, batch_size=plan.batch_size, context=plan.context),
+        batches=_batches(plan, learned, tokenizer),
         heldout=Heldout(measured, context=plan.context, tokens=plan.evaluate_tokens, rows=plan.micro_batch_size),
     )
+
+
+def _batches(plan: TrainingPlan, learned: Tokens, tokenizer: Tokenizer) -> Batches | Mixture:
+    """Batches of the training text, or of a mixture of it with others, which must have the same tokenizer."""
+    size = {"batch_size": plan.batch_size, "context": plan.context}
+    own, shares = Batches(learned, seed=plan.seed, **size), plan.shares()
+    if not shares:
+        return own
+    corpora = [(own, 1 - sum(shares.values()))]
+    for number, (folder, share) in enumerate(shares.items(), start=1):
+        other = open_shards(folder, "train")
+        checkpoints.require_same_tokenizer(tokenizer, other)
+        corpora.append((Batches(other, seed=compute.seed_of("mix", plan.seed, number), **size), share))
+    return Mixture(corpora, seed=plan.seed, batch_size=plan.batch_size)
 
 
 def _examine(plan: TrainingPlan, tokens: Path, out: Path, hold_out: float) -> checkpoints.Found | None:
@@ -93,7 +107,8 @@ class _Pretraining:
             replace(found.progress, plan=plan) if found else Progress(plan=plan, precision=self.machine.precision)
         )
         self.model = self._network(found).to(self.machine.device).train()
-        self.processes = Processes(self.model, self.machine, plan.parallel)
+        end_of_text = self.texts.tokenizer.end_of_text if plan.attention == "documents" else None
+        self.processes = Processes(self.model, self.machine, plan.parallel, end_of_text=end_of_text)
         self.rows = rows(plan.batch_size, self.machine)
         self.optimizer = Optimizer(self.model, plan, self.machine.dtype)
         if found:
