@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from selftaught import compute
-from selftaught.checkpoint import huggingface, loading
+from selftaught.checkpoint import huggingface, loading, native
 from selftaught.errors import DamagedFileError, InputError
 from selftaught.inference.language_model import LanguageModel
 from selftaught.model.cache import Cache
@@ -304,17 +304,18 @@ def test_gpt1s_class_has_no_such_options(tmp_path):
     assert not (tmp_path / "hf").exists()
 
 
-def test_loading_holds_the_weights_hardly_more_than_once(tmp_path):
+@pytest.mark.parametrize("format_", ["hf", "native"])
+def test_loading_holds_the_weights_hardly_more_than_once(tmp_path, format_):
     made = network(layers=8, channels=512, heads=8, vocabulary=TOKENIZER.vocabulary_size)
-    huggingface.save(made, TOKENIZER, tmp_path / "hf")
-    size = (tmp_path / "hf" / "model.safetensors").stat().st_size
+    {"hf": huggingface.save, "native": native.save}[format_](made, TOKENIZER, tmp_path / "it")
+    size = (tmp_path / "it" / "model.safetensors").stat().st_size
     program = (
         "import resource, sys, torch, safetensors.torch; from selftaught.checkpoint import loading;"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024;"
         "torch.zeros(8) @ torch.zeros(8); before = peak(); loading.load(sys.argv[1]); print(peak() - before)"
     )
     said = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "hf")], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, str(tmp_path / "it")], capture_output=True, text=True, check=True
     )
     assert int(said.stdout) < 1.2 * size
 

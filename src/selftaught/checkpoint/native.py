@@ -141,7 +141,8 @@ def load(folder: str | Path, *, verified: bool = False) -> tuple[Transformer, To
     folder = Path(folder)
     if not verified:
         verify(folder)
-    model = Transformer(storage.read_json(folder / SHAPE_FILE, ModelShape))
+    with torch.device("meta"):
+        model = Transformer(storage.read_json(folder / SHAPE_FILE, ModelShape))
     weights = (
         sharded.read(folder / sharded.WEIGHTS_FOLDER) if is_sharded(folder) else read_tensors(folder / WEIGHTS_FILE)
     )
