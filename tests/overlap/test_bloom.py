@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from selftaught import storage
 from selftaught.errors import DamagedFileError, MismatchError, UsageError
+from selftaught.overlap import bloom as bloom_module
 from selftaught.overlap.bloom import BITS_FILE, LARGEST_RATE, PARAMETERS_FILE, Bloom, Content, rate_at
 from selftaught.overlap.chunks import workers
 from selftaught.overlap.probing import PARTED_BLOCKS, insert
@@ -44,6 +45,20 @@ def test_the_rate_at_capacity_is_below_the_papers() -> None:
     bloom.add(keys(3, 1_000_000))
     assert rate_at(1_000_000, len(bloom.blocks)) < LARGEST_RATE
     assert bloom.measured_rate() < LARGEST_RATE
+
+
+@pytest.mark.parametrize("count", [2_000, 120_000])
+def test_the_measured_rate_is_that_of_each_part_by_itself(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    bloom = Bloom(count)
+    bloom.add(keys(8, count))
+    filled = np.bitwise_count(bloom.blocks).sum(axis=1) / 512
+    parts = 64 if len(bloom.blocks) >= PARTED_BLOCKS else 1
+    expected = np.mean([np.mean(part**10) ** 2 for part in np.split(filled, parts)])
+    distinct = bloom.distinct()
+    for size in (50, 1 << 18):
+        monkeypatch.setattr(bloom_module, "_COUNTED_BLOCKS", size)
+        assert bloom.measured_rate() == pytest.approx(expected)
+        assert bloom.distinct() == distinct
 
 
 def test_a_full_filter_refuses() -> None:

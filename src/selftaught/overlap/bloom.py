@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +37,8 @@ SLACK = 1.01
 BITS_FILE, PARAMETERS_FILE = "filter.npy", "filter.json"
 _WORDS = BLOCK_BITS // 64
 _LINE_BYTES = 64
+_COUNTED_BLOCKS = 1 << 18
+"""Blocks whose set bits are counted at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ class Bloom:
     def distinct(self) -> float:
         """About how many distinct keys there are, from the share of bits that are not set."""
         total = len(self.blocks) * BLOCK_BITS
-        unset = 1 - int(np.bitwise_count(self.blocks).sum()) / total
+        unset = 1 - sum(int(filled.sum()) for filled in self._filled()) / total
         if unset <= 0:
             return math.inf
         # A block gets a Poisson number of halves with mean 2n / blocks; each leaves a bit unset with probability (1 - 1/512)^10.
@@ -161,9 +163,19 @@ class Bloom:
 
     def measured_rate(self) -> float:
         """The false-positive rate, from the bits that are set: a stranger needs 10 set bits in two blocks of one part."""
-        filled = np.bitwise_count(self.blocks).sum(axis=1) / BLOCK_BITS
         parts = PARTS if len(self.blocks) >= PARTED_BLOCKS else 1
-        return float(np.mean((filled**BITS_SET).reshape(parts, -1).mean(axis=1) ** 2))
+        sums, before = [0.0] * parts, 0
+        for filled in self._filled(len(self.blocks) // parts):
+            sums[before * parts // len(self.blocks)] += float(((filled / BLOCK_BITS) ** BITS_SET).sum())
+            before += len(filled)
+        return sum((one * parts / len(self.blocks)) ** 2 for one in sums) / parts
+
+    def _filled(self, part: int = 0) -> Iterator[Array]:
+        """How many bits of each block are set, a few megabytes at a time; no stretch reaches from one part into the next."""
+        part = part or len(self.blocks)
+        for first in range(0, len(self.blocks), part):
+            for start in range(first, first + part, _COUNTED_BLOCKS):
+                yield np.bitwise_count(self.blocks[start : min(start + _COUNTED_BLOCKS, first + part)]).sum(axis=1)
 
     def save(self, folder: Path, content: Content) -> None:
         """Write filter.npy and, last, filter.json with what was inserted."""
