@@ -87,6 +87,13 @@ def test_models_are_found_where_they_are(ladder, tmp_path):
         running.find(tmp_path / "nowhere")
 
 
+def test_small_parts_are_sent_at_once():
+    """Unless a connection is named TCP, asyncio leaves Nagle's algorithm on, and each answer waits 40 ms."""
+    with running.listen("127.0.0.1", 0) as listening:
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            assert accepted.proto == socket.IPPROTO_TCP
+
+
 def test_a_taken_port_is_told(ladder, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -64,15 +64,21 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that takes connections; port 0 takes any that is free. Raises OutputError if nobody may listen there."""
     if not 0 <= port < 1 << 16:
         raise UsageError("--port is no port", expected="0 to 65535", got=str(port))
+    # Named as TCP, which create_server leaves out: asyncio lets only such connections send small parts at once, not after 40 ms.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(2048)
     except OSError as problem:
+        listening.close()
         raise OutputError(
             f"cannot listen on {host} port {port}",
             got=str(problem),
             hint="Type another: --port 0 takes any that is free.",
         ) from problem
+    return listening
 
 
 def address(listening: socket.socket) -> str:
