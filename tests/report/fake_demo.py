@@ -17,6 +17,7 @@ from selftaught.report.records import (
     CopiedSpan,
     Difference,
     Diversity,
+    DocumentLoss,
     Gap,
     LearningPoint,
     Memorization,
@@ -214,6 +215,15 @@ def make_overlap(folder: Path, *, minute: int) -> None:
     storage.write_jsonl(folder / "copied.jsonl", [span])
 
 
+def _losses(mean: float, count: int) -> tuple[DocumentLoss, ...]:
+    """Losses of documents that are hard or easy for every size alike."""
+    draw = random.Random(count)
+    return tuple(
+        DocumentLoss(document=f"d{number}", nats=100 * (mean + draw.gauss(0, 0.5)), tokens=100)
+        for number in range(count)
+    )
+
+
 def memorization(name: str) -> Memorization:
     """What a model remembers: more, the larger it is."""
     draw, gain = random.Random(name), math.log(SIZES[name] / 152_032, 3)
@@ -283,10 +293,10 @@ def memorization(name: str) -> Memorization:
         gap=Gap(
             train=4 - gain,
             heldout=4.1 - 0.9 * gain,
-            train_documents=50,
-            heldout_documents=22,
             low=-0.1,
             high=0.3 + gain / 10,
+            train_documents=_losses(4 - gain, 50),
+            heldout_documents=_losses(4.1 - 0.9 * gain, 22),
         ),
         seconds=10.0,
     )

@@ -50,6 +50,7 @@ def run(argv: Sequence[str]) -> None:
 
 
 def _show(found: Memorization, command: Memorize) -> None:
+    from selftaught.report import gaps
     from selftaught.report import memorization as tables
 
     if command.json:
@@ -61,6 +62,6 @@ def _show(found: Memorization, command: Memorize) -> None:
     console.table(tables.RECALL_COLUMNS, [line.cells for line in tables.recall_lines([found])])
     if found.diversity:
         console.table(tables.DIVERSITY_COLUMNS, [line.cells for line in tables.diversity_lines([found])])
-    console.line(tables.gap_words(found))
+    console.line(gaps.gap_words(found))
     for span in tables.longest_copies([found])[:3]:
         console.line(f"longest copy, {span.words} words ({span.name}, {tables.place_words(span)}): {span.text[:160]}")

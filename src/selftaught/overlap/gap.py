@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from selftaught import console
@@ -9,7 +10,7 @@ from selftaught.corpus import documents
 from selftaught.errors import InputError
 from selftaught.overlap import bootstrap
 from selftaught.overlap.drawing import Answers
-from selftaught.report.records import Gap
+from selftaught.report.records import DocumentLoss, Gap
 from selftaught.tasks import modelling
 from selftaught.tasks.examples import Text
 
@@ -20,15 +21,23 @@ STRETCH_CHARACTERS = 4000
 def measure(answers: Answers, corpus: Path, *, most_bytes: int, seed: int) -> Gap:
     """Nats per token on beginnings of documents, up to `most_bytes` of each side, in an order drawn by the seed."""
     train, heldout = (_losses(answers, split, _texts(corpus, split, most_bytes, seed)) for split in documents.SPLITS)
-    low, high = bootstrap.ratio_difference(heldout, train, seed=seed)
+    low, high = bootstrap.ratio_difference(_columns(heldout), _columns(train), seed=seed)
     return Gap(
-        train=sum(train[0]) / sum(train[1]),
-        heldout=sum(heldout[0]) / sum(heldout[1]),
-        train_documents=len(train[0]),
-        heldout_documents=len(heldout[0]),
+        train=_per_token(train),
+        heldout=_per_token(heldout),
         low=low,
         high=high,
+        train_documents=train,
+        heldout_documents=heldout,
     )
+
+
+def _columns(losses: Sequence[DocumentLoss]) -> tuple[list[float], list[float]]:
+    return [one.nats for one in losses], [float(one.tokens) for one in losses]
+
+
+def _per_token(losses: Sequence[DocumentLoss]) -> float:
+    return sum(one.nats for one in losses) / sum(one.tokens for one in losses)
 
 
 def _texts(corpus: Path, split: str, most_bytes: int, seed: int) -> list[Text]:
@@ -39,13 +48,11 @@ def _texts(corpus: Path, split: str, most_bytes: int, seed: int) -> list[Text]:
     return chosen
 
 
-def _losses(answers: Answers, split: str, texts: list[Text]) -> tuple[list[float], list[float]]:
-    """Nats and tokens of each text."""
-    nats, tokens = [], []
+def _losses(answers: Answers, split: str, texts: Sequence[Text]) -> tuple[DocumentLoss, ...]:
+    losses = []
     with console.progress(f"{split}: perplexity", len(texts), unit="documents") as bar:
         for text in texts:
             answer = answers.document_loss(text.text)
-            nats.append(answer.nats)
-            tokens.append(float(answer.tokens))
+            losses.append(DocumentLoss(document=text.id, nats=answer.nats, tokens=answer.tokens))
             bar.advance()
-    return nats, tokens
+    return tuple(losses)

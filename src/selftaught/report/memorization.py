@@ -13,8 +13,6 @@ from selftaught.report.records import CopiedSpan, Memorization, Overlap, Passage
 PAPER_MEDIAN_REAL, PAPER_NONE, PAPER_LITTLE = 0.026, 0.30, 0.01
 """GPT-2 paper, figure 5 and section 8: median overlap of real text; over 30 % of samples have none; most have less than 1 %."""
 _MOST_COPIES = 8
-_SMALL_GAP = 0.1
-"""Nats per token: held-out perplexity at most a tenth higher (figure 4 shows about as much for the largest model)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,68 +183,6 @@ def diversity_lines(found: Sequence[Memorization]) -> list[Line]:
     ]
 
 
-GAP_COLUMNS = ("training", "held out", "held out / training", "95 % interval")
-
-
-def gap_lines(found: Sequence[Memorization]) -> list[Line]:
-    """Perplexities per token on both sides and their ratio."""
-    return [Line(model=one.model, parameters=one.parameters, cells=_gap_cells(one)) for one in found]
-
-
-def _gap_cells(one: Memorization) -> tuple[str, ...]:
-    gap = one.gap
-    return (
-        f"{math.exp(gap.train):,.2f}",
-        f"{math.exp(gap.heldout):,.2f}",
-        f"{math.exp(gap.value):.3f}",
-        f"{math.exp(gap.low):.3f} to {math.exp(gap.high):.3f}",
-    )
-
-
-def gap_words(one: Memorization) -> str:
-    """Whether the model is still underfitting, in words."""
-    train, heldout, ratio, interval = _gap_cells(one)
-    gap = one.gap
-    if gap.low > 0:
-        verdict = "it predicts what it was trained on better"
-    elif gap.high < _SMALL_GAP:
-        verdict = "no sign that it knows its training text by heart: it is still underfitting"
-    else:
-        verdict = "too few documents, or too unlike, to say whether it knows its training text by heart"
-    return (
-        f"Perplexity per token {train} on {gap.train_documents} training documents, {heldout} on {gap.heldout_documents} "
-        f"held-out ones, ratio {ratio} (95 %: {interval}): {verdict}."
-    )
-
-
-def gap_figure(found: Sequence[Memorization]) -> Figure | None:
-    """How much higher held-out loss is, against size, with its interval (figure 4)."""
-    if len(found) < 2:
-        return None
-    return Figure(
-        title="Held-out loss less training loss",
-        x_label="parameters",
-        y_label="nats per token; bars: 95 % interval over documents",
-        log_x=True,
-        x_ticks=[float(number) for number in sorted({one.parameters for one in found})],
-        series=[
-            Series(
-                points=[
-                    Point(
-                        x=one.parameters,
-                        y=one.gap.value,
-                        error=(one.gap.high - one.gap.low) / 2,
-                        label=f"{one.gap.value:.3f}",
-                        title=f"{one.model}: {one.gap.value:.3f} ({one.gap.low:.3f} to {one.gap.high:.3f})",
-                    )
-                    for one in found
-                ]
-            )
-        ],
-        note="All sizes read the same documents, so the change with size is surer than the bars suggest.",
-    )
-
-
 def longest_copies(found: Sequence[Memorization]) -> list[CopiedSpan]:
     """The longest stretches that samples share with the training text, of all models."""
     spans = [span for one in found for span in one.copies if span.name.startswith("samples ")]
@@ -308,5 +244,5 @@ def recalled(found: Sequence[Memorization], most: int = 3) -> list[SideBySide]:
 
 def all_figures(found: Sequence[Memorization]) -> list[Figure]:
     """What can be drawn of the measurements."""
-    drawn = (share_figure(found), recall_figure(found), gap_figure(found))
+    drawn = (share_figure(found), recall_figure(found))
     return [figure for figure in drawn if figure is not None]

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from selftaught import storage
-from selftaught.report import along, charts, figures, finetuning, memorization, overlapping, published, tables, trends
+from selftaught.report import (
+    along,
+    charts,
+    figures,
+    finetuning,
+    gaps,
+    memorization,
+    overlapping,
+    published,
+    tables,
+    trends,
+)
 from selftaught.report.collecting import Material, collect
 from selftaught.report.records import RESULTS_FILE
 
@@ -62,7 +73,10 @@ def render(material: Material) -> str:
             table_6=overlapping.table_6(material.overlaps),
             table_6_columns=overlapping.TABLE_6_COLUMNS,
             memorized=memorization,
-            memorized_figures=_drawn(memorization.all_figures(material.memorizations)),
+            gaps=gaps,
+            memorized_figures=_drawn(
+                [*memorization.all_figures(material.memorizations), *gaps.gap_figures(material.memorizations)]
+            ),
             finetuning=finetuning,
             layer_figures=_drawn(finetuning.layer_figures(material.finetuned)),
             funnel=tables.funnel(material.funnel),

@@ -208,16 +208,25 @@ class Passage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DocumentLoss:
+    """The loss on one document, or on its beginning."""
+
+    document: str
+    nats: float
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gap:
     """Loss on training and on held-out text, in nats per token, with a bootstrap interval over documents."""
 
     train: float
     heldout: float
-    train_documents: int
-    heldout_documents: int
     low: float
     """Lower end of the 95 % interval of heldout - train."""
     high: float
+    train_documents: tuple[DocumentLoss, ...]
+    heldout_documents: tuple[DocumentLoss, ...]
 
     @property
     def value(self) -> float:
