@@ -224,6 +224,36 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def device_memory_bytes(machine: Machine) -> int:
+    """Largest memory that tensors took so far where they are computed: on the GPU, or of this process."""
+    if not machine.device.startswith("cuda"):
+        return peak_memory_bytes()
+    import torch
+
+    return int(torch.cuda.max_memory_allocated())
+
+
+def measured_flops_per_second(machine: Machine, *, repeats: int = 5) -> float:
+    """What the device reaches in products of large square matrices in the machine's format: the best of a few.
+
+    Takes a tenth of a second. Foreign load makes it, and what is measured against it, uncertain.
+    """
+    import torch
+
+    on_gpu = machine.device.startswith("cuda")
+    size = 8192 if on_gpu else 1024
+    one, other = (torch.ones(size, size, dtype=machine.dtype, device=machine.device) for _ in range(2))
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        product = one @ other
+        if on_gpu:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+        del product
+    return 2 * size**3 / min(times[1:])
+
+
 def usable_cores() -> int:
     """Number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

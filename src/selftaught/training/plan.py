@@ -53,6 +53,10 @@ class TrainingPlan:
     """Share of the squared gradients' running mean that AdamW keeps at each step."""
     clip: float = 1.0
     """Largest norm of the gradient; a longer one is scaled down to it."""
+    spike_deviations: float = 6.0
+    """A loss so many standard deviations above the mean of the last 50 is reported as a spike; 0 looks for none."""
+    skip_spikes: bool = False
+    """Leave out steps whose loss is a spike or no number, instead of only reporting the first and stopping at the second."""
     attention: Literal["window", "documents"] = "window"
     """What a token sees of its row, which may hold several documents: all before it (as the papers do), or its own document."""
     mix: tuple[str, ...] = ()
@@ -129,7 +133,11 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (_COUNTS, lambda value: value >= 1, "at least 1"),
     (("peak_rate", "clip"), lambda value: 0 < value < math.inf, "more than 0"),
     (("dropout", "beta1", "beta2"), lambda value: 0 <= value < 1, "0 or more and less than 1"),
-    (("warmup_steps", "weight_decay", "checkpoint_seconds"), lambda value: 0 <= value < math.inf, "0 or more"),
+    (
+        ("warmup_steps", "weight_decay", "checkpoint_seconds", "spike_deviations"),
+        lambda value: 0 <= value < math.inf,
+        "0 or more",
+    ),
     (("final_rate",), lambda value: 0 <= value <= 1, "0 to 1"),
     (("decay_share",), lambda value: 0 < value <= 1, "more than 0 and at most 1"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,12 +20,12 @@ from selftaught.tokenizer.tokenizer import Tokenizer
 from selftaught.tokens.batches import Batches, Mixture
 from selftaught.tokens.selection import Tokens, divide
 from selftaught.tokens.shards import Shards, open_shards
-from selftaught.training import checkpoints
+from selftaught.training import checkpoints, spikes
 from selftaught.training.heldout import Heldout
 from selftaught.training.optimizer import Optimizer
 from selftaught.training.parallel import Processes, rows, will_shard
 from selftaught.training.plan import TrainingPlan
-from selftaught.training.progress import Log, Progress, Stop, StopRequested, require_same_plan
+from selftaught.training.progress import Log, Pace, Progress, Stop, StopRequested, require_same_plan
 from selftaught.training.schedule import rate
 from selftaught.training.step import StepResult, train_step
 
@@ -116,6 +117,7 @@ class _Pretraining:
         elif self.processes.sharded:
             self.optimizer.begin()
         self.stop = Stop()
+        self.pace = Pace(self.model.shape, self.machine)
         self._kept = self.progress.step if found else None
         """The step of the newest checkpoint."""
         self._saved = time.monotonic()
@@ -139,7 +141,7 @@ class _Pretraining:
                 while self.progress.step < plan.steps:
                     result = self._step()
                     self._log(log, result)
-                    bar.advance(plan.step_tokens, f"loss {result.loss:.3f}")
+                    bar.advance(plan.step_tokens, self.pace.words(result))
                     self._save_if_wanted()
             except StopRequested as request:
                 self._save()
@@ -150,26 +152,40 @@ class _Pretraining:
         return checkpoints.folder_of(self.out, self.progress.step)
 
     def _step(self) -> StepResult:
-        step, started = self.progress.step, time.monotonic()
+        step, started, plan = self.progress.step, time.monotonic(), self.plan
+        limit = spikes.limit(self.progress.recent, plan.spike_deviations)
         result = train_step(
             self.model,
             self.optimizer,
             self._micro_batches(step),
-            tokens=self.plan.step_tokens,
-            rate=rate(self.plan, step),
-            clip=self.plan.clip,
+            tokens=plan.step_tokens,
+            rate=rate(plan, step),
+            clip=plan.clip,
             machine=self.machine,
             processes=self.processes,
+            limit=limit if plan.skip_spikes else math.inf,
         )
-        if not result.finite:
+        spike = not result.finite or result.loss > limit
+        if spike:
+            self._report(result, limit)
+        seconds = time.monotonic() - started
+        self.pace.add(plan.step_tokens, seconds)
+        self.progress = self.progress.after(result, seconds, spike=spike)
+        return result
+
+    def _report(self, result: StepResult, limit: float) -> None:
+        """Say that a loss leapt. Raises DivergedError, after a checkpoint, where that is too much."""
+        step, left_out = self.progress.step, self.progress.left_out
+        if (not result.finite and not self.plan.skip_spikes) or left_out + 1 >= spikes.MOST_IN_A_ROW:
             self._save()
             raise DivergedError(
                 f"training diverged at step {step + 1}",
                 got=f"loss {result.loss}, gradient norm {result.gradient_norm}",
                 hint="start again in another folder with a smaller --peak-rate",
             )
-        self.progress = self.progress.after(result, time.monotonic() - started)
-        return result
+        against = f"a limit of {limit:.3f}" if math.isfinite(limit) else "losses that are numbers"
+        ending = "" if result.done else "; the step is left out"
+        console.warn(f"step {step + 1:,}: loss {result.loss:.3f} against {against}{ending}")
 
     def _micro_batches(self, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         size = self.plan.micro_batch_size
@@ -186,6 +202,8 @@ class _Pretraining:
         if evaluated or done % plan.log_every == 0:
             heldout = self.texts.heldout
             loss = heldout.loss(self.model, self.machine, self.processes) if evaluated else None
+            if loss is not None:
+                self.pace.heldout = heldout.as_bits_per_byte(loss)
             self.progress = log.add(
                 self.progress,
                 rate=rate(plan, done - 1),

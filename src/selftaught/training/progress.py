@@ -11,10 +11,14 @@ from typing import Literal, Self
 
 import msgspec
 
-from selftaught import errors, settings, storage
+from selftaught import compute, errors, settings, storage
+from selftaught.compute import Machine
 from selftaught.errors import DamagedFileError, MismatchError
+from selftaught.model import cost
+from selftaught.model.shape import ModelShape
 from selftaught.report.records import LearningPoint
 from selftaught.training.plan import TrainingPlan
+from selftaught.training.spikes import WINDOW
 from selftaught.training.step import StepResult
 
 
@@ -31,11 +35,24 @@ class Progress:
     """Time spent in them, over all starts."""
     losses: tuple[float, ...] = ()
     """Of the steps since the last row of the log."""
+    recent: tuple[float, ...] = ()
+    """Of the last steps that were no spikes; spikes are seen against them."""
+    spikes: int = 0
+    """Steps since the last row of the log whose loss leapt or was no number."""
+    left_out: int = 0
+    """Steps just before that changed nothing, one after another."""
 
-    def after(self, result: StepResult, seconds: float) -> Progress:
+    def after(self, result: StepResult, seconds: float, *, spike: bool = False) -> Progress:
         """Where the run stands one step later."""
+        seen = (float(result.loss),) if result.done else ()
         return replace(
-            self, step=self.step + 1, seconds=self.seconds + seconds, losses=(*self.losses, float(result.loss))
+            self,
+            step=self.step + 1,
+            seconds=self.seconds + seconds,
+            losses=(*self.losses, *seen),
+            recent=self.recent if spike else (*self.recent, *seen)[-WINDOW:],
+            spikes=self.spikes + spike,
+            left_out=0 if result.done else self.left_out + 1,
         )
 
 
@@ -50,6 +67,33 @@ def require_same_plan(begun: TrainingPlan, plan: TrainingPlan) -> None:
             got=", ".join(changed),
             hint="Give the old values, or another --out.",
         )
+
+
+class Pace:
+    """The words beside the progress bar: losses, how much of the machine's measured peak is used, memory."""
+
+    def __init__(self, shape: ModelShape, machine: Machine) -> None:
+        self._flops_per_token, self._machine = cost.training_flops_per_token(shape), machine
+        self._peak = compute.measured_flops_per_second(machine) * machine.world_size
+        self._tokens, self._seconds = 0, 0.0
+        self.heldout: float | None = None
+        """Bits per byte, when last measured."""
+
+    def add(self, tokens: int, seconds: float) -> None:
+        """Count a step."""
+        self._tokens, self._seconds = self._tokens + tokens, self._seconds + seconds
+
+    @property
+    def utilisation(self) -> float:
+        """Model FLOPs utilisation (MFU) since the start of this process."""
+        return self._tokens * self._flops_per_token / max(self._seconds, 1e-9) / self._peak
+
+    def words(self, result: StepResult) -> str:
+        """After a step."""
+        heldout = f", held-out {self.heldout:.3f}" if self.heldout is not None else ""
+        memory = compute.device_memory_bytes(self._machine) / 1e9
+        of = f"{100 * self.utilisation:.0f} % of {self._peak / 1e9:,.0f} GFLOP/s"
+        return f"loss {result.loss:.3f}{heldout}, {of}, {memory:.1f} GB"
 
 
 class Log:
@@ -74,22 +118,29 @@ class Log:
         heldout_loss: float | None = None,
         heldout_bits_per_byte: float | None = None,
     ) -> Progress:
-        """Write a row about the last step and the losses since the row before; they are then forgotten."""
+        """Write a row about the last step and the losses since the row before; they are then forgotten.
+
+        Where no step since was done, the row has the last loss that was; where none ever was, there is no row.
+        """
+        losses = progress.losses or progress.recent[-1:]
+        if not losses:
+            return progress
         tokens = progress.step * progress.plan.step_tokens
         point = LearningPoint(
             step=progress.step,
             tokens=tokens,
-            loss=sum(progress.losses) / len(progress.losses),
+            loss=sum(losses) / len(losses),
             rate=rate,
             gradient_norm=gradient_norm,
             tokens_per_second=tokens / max(progress.seconds, 1e-9),
             seconds=progress.seconds,
             heldout_bits_per_byte=heldout_bits_per_byte,
             heldout_loss=heldout_loss,
+            spikes=progress.spikes,
         )
         if self._writes:
             storage.append_line(self._path, msgspec.json.encode(point))
-        return replace(progress, losses=())
+        return replace(progress, losses=(), spikes=0)
 
 
 def _readable(path: Path) -> list[LearningPoint]:

@@ -22,11 +22,18 @@ class StepResult:
     """Mean over its tokens, nats."""
     gradient_norm: float
     """Before clipping."""
+    limit: float = math.inf
+    """The largest loss that was let through."""
 
     @property
     def finite(self) -> bool:
-        """Whether both are numbers; if not, the step changed no weight."""
+        """Whether both are numbers."""
         return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+
+    @property
+    def done(self) -> bool:
+        """Whether the step changed the weights."""
+        return self.finite and self.loss <= self.limit
 
 
 def train_step(
@@ -39,17 +46,19 @@ def train_step(
     clip: float,
     machine: Machine,
     processes: Processes | None = None,
+    limit: float = math.inf,
 ) -> StepResult:
     """Add up the gradients of all micro-batches (ids_BT, targets_BT), each of the `tokens` with the same weight, and step once.
 
     Where several `processes` train, each gives its own micro-batches, as many as the others, and `tokens` are those of all. A
-    loss or gradient that is not finite changes nothing in the weights: the caller sees it in the result.
+    loss above `limit`, or a loss or gradient that is not finite, changes nothing in the weights: the caller sees it in the
+    result.
     """
     processes = processes or Processes(model, machine)
     total = processes.add_gradients(micro_batches, tokens)
     norm = whole(torch.nn.utils.clip_grad_norm_(model.parameters(), clip))
-    result = StepResult(loss=float(total), gradient_norm=float(norm))
-    if result.finite:
+    result = StepResult(loss=float(total), gradient_norm=float(norm), limit=limit)
+    if result.done:
         optimizer.step(rate)
     else:
         optimizer.forget()

@@ -1,0 +1,108 @@
+"""Spikes: seen, reported, left out on request, the same however often the run is stopped."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import replace
+
+import pytest
+import torch
+
+from selftaught import console, storage
+from selftaught.checkpoint import loading
+from selftaught.errors import DivergedError
+from selftaught.report.records import LearningPoint
+from selftaught.tokens.batches import Batches
+from selftaught.tokens.shards import open_shards
+from selftaught.training import parallel, spikes
+from selftaught.training.pretraining import pretrain
+from tests.training.conftest import plan
+from tests.training.test_pretraining import assert_same_run, at_step, tensors
+
+
+def leaping(monkeypatch, at, factor):
+    """Multiply the loss of some steps, which have one micro-batch each."""
+    real, calls = parallel.Processes.add_gradients, iter(range(10**9))
+
+    def add_gradients(self, micro_batches, tokens):
+        total = real(self, micro_batches, tokens)
+        return total * factor if next(calls) in at else total
+
+    monkeypatch.setattr(parallel.Processes, "add_gradients", add_gradients)
+
+
+def test_a_limit_is_so_many_deviations_above_the_mean():
+    losses = [3.0, 3.2] * 15
+    assert spikes.limit(losses, 6.0) == pytest.approx(3.1 + 6 * statistics.pstdev(losses))
+    assert spikes.limit(losses[:19], 6.0) == math.inf
+    assert spikes.limit(losses, 0.0) == math.inf
+
+
+LONG = {"steps": 36, "dropout": 0.0, "log_every": 1}
+
+
+def test_a_spike_is_reported_and_trained_on(tokens, tmp_path, monkeypatch, capsys):
+    leaping(monkeypatch, {30}, 5.0)
+    pretrain(plan(**LONG), tokens=tokens, out=tmp_path)
+    said = capsys.readouterr().out
+    assert "step 31: loss" in said
+    assert "left out" not in said
+    points = storage.read_lines(tmp_path / "log.jsonl", LearningPoint)
+    assert [point.step for point in points if point.spikes] == [31]
+
+
+@pytest.mark.parametrize("factor", [5.0, math.nan, math.inf])
+def test_a_spike_is_left_out_on_request(tokens, tmp_path, monkeypatch, capsys, factor):
+    chosen = plan(**LONG, skip_spikes=True, checkpoint_seconds=0.0, checkpoints_kept=40)
+    leaping(monkeypatch, {30}, factor)
+    pretrain(chosen, tokens=tokens, out=tmp_path)
+    assert "left out" in capsys.readouterr().out
+    before, after = (tensors(tmp_path / f"step-{step:06}") for step in (30, 31))
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    points = storage.read_lines(tmp_path / "log.jsonl", LearningPoint)
+    assert [point.step for point in points if point.spikes] == [31]
+    assert all(math.isfinite(point.loss) for point in points)
+
+
+def test_a_run_with_spikes_continues_to_the_bit(tokens, tmp_path, monkeypatch):
+    real, batches = parallel.Processes.add_gradients, Batches(open_shards(tokens), seed=1, batch_size=4, context=16)
+    bad = {int(batches[step][1].sum()) for step in (24, 30)}
+
+    def add_gradients(self, micro_batches, tokens):
+        """Two batches are bad, whenever they come."""
+        given = list(micro_batches)
+        total = real(self, given, tokens)
+        return total * 5 if int(given[0][1].sum()) in bad else total
+
+    monkeypatch.setattr(parallel.Processes, "add_gradients", add_gradients)
+    chosen = plan(**LONG, skip_spikes=True, checkpoint_seconds=0.0)
+    pretrain(chosen, tokens=tokens, out=tmp_path / "whole")
+    assert sum(point.spikes for point in storage.read_lines(tmp_path / "whole/log.jsonl", LearningPoint)) > 0
+
+    class Killed(BaseException): ...
+
+    def kill():
+        raise Killed
+
+    for step in (23, 6):
+        with monkeypatch.context() as patch:
+            at_step(patch, step, kill)
+            with pytest.raises(Killed):
+                pretrain(chosen, tokens=tokens, out=tmp_path / "run")
+    pretrain(chosen, tokens=tokens, out=tmp_path / "run")
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_too_many_in_a_row_are_divergence(tokens, tmp_path, monkeypatch):
+    leaping(monkeypatch, set(range(5, 100)), math.nan)
+    with pytest.raises(DivergedError, match="diverged at step 15"):
+        pretrain(replace(plan(**LONG), skip_spikes=True), tokens=tokens, out=tmp_path)
+    assert loading.checkpoints(tmp_path)[-1].name == "step-000014"
+
+
+def test_the_progress_line_says_how_much_of_the_machine_is_used(tokens, tmp_path, monkeypatch, capsys):
+
+    monkeypatch.setattr(console, "QUIET_SECONDS", 0.0)
+    pretrain(plan(steps=3), tokens=tokens, out=tmp_path)
+    assert "GFLOP/s" in capsys.readouterr().out
