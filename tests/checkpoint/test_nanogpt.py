@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from selftaught import compute
 from selftaught.checkpoint import loading
+from selftaught.cli.showing.folders import summarise
 from selftaught.errors import DamagedFileError, InputError
 from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer
@@ -106,6 +107,9 @@ def test_nanogpt_computes_the_same(tmp_path: Path, tokenizer: Path, bias: bool, 
     loaded = loading.load(tmp_path / "ckpt.pt", tokenizer=tokenizer)
     ours = loaded.model
     assert loaded.name == "ckpt"
+    assert loading.described(tmp_path / "ckpt.pt") == ("nanoGPT's checkpoint", ours.shape)
+    found = summarise(tmp_path / "ckpt.pt")
+    assert ("layers", 2) in [(fact.name, fact.value) for fact in found.facts]
     torch.testing.assert_close(ours.logits(ours(IDS)), theirs(IDS), atol=1e-4, rtol=0)
 
 
@@ -159,7 +163,9 @@ def llmc(path: Path, *, version: int) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("version", [3, 5])
 def test_llmc_is_read_to_the_bit(tmp_path: Path, tokenizer: Path, version: int) -> None:
     expected = llmc(tmp_path / "model.bin", version=version)
-    loaded = loading.load(tmp_path / "model.bin", tokenizer=tokenizer).model.state_dict()
+    made = loading.load(tmp_path / "model.bin", tokenizer=tokenizer).model
+    assert loading.described(tmp_path / "model.bin") == ("llm.c's model", made.shape)
+    loaded = made.state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in expected.items())
 
 

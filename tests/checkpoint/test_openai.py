@@ -68,6 +68,7 @@ def gpt2_folder(tmp_path: Path) -> Path:
 def test_gpt2s_release_is_read_to_the_bit(gpt2_folder: Path) -> None:
     loaded = loading.load(gpt2_folder)
     assert loaded.tokenizer.fingerprint == TOKENIZER.fingerprint
+    assert loading.described(gpt2_folder) == ("OpenAI's GPT-2", loaded.model.shape)
     for name, value in model().state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], value), name
 
@@ -157,6 +158,7 @@ def gpt1_folder(tmp_path: Path) -> Path:
 
 def test_gpt1s_release_is_read_to_the_bit(gpt1_folder: Path) -> None:
     loaded = loading.load(gpt1_folder).model
+    assert loading.described(gpt1_folder) == ("OpenAI's GPT-1", loaded.shape)
     assert (loaded.shape.norm, loaded.shape.heads, loaded.shape.context) == ("after", 2, 32)
     for name, value in model(norm="after").state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name

@@ -10,6 +10,7 @@ from pathlib import Path
 from selftaught import console
 from selftaught.checkpoint import hub, huggingface, nanogpt, native, openai
 from selftaught.errors import DamagedFileError, InputError, MismatchError
+from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
 from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer
@@ -58,6 +59,17 @@ def load(path: str | Path, device: str = "cpu", *, tokenizer: str | Path | None 
 def _file_reader(path: Path) -> Callable[[Path], Transformer] | None:
     """The reader of a single file that holds weights alone."""
     return nanogpt.load_nanogpt if nanogpt.is_nanogpt(path) else nanogpt.load_llmc if nanogpt.is_llmc(path) else None
+
+
+def described(path: Path) -> tuple[str, ModelShape] | None:
+    """Whose model lies in a place and its shape, the weights unread; None for one of ours, Hugging Face's, or none at all."""
+    readers: tuple[tuple[str, Callable[[Path], bool], Callable[[Path], ModelShape]], ...] = (
+        ("OpenAI's GPT-2", openai.is_gpt2, openai.gpt2_shape),
+        ("OpenAI's GPT-1", openai.is_gpt1, openai.gpt1_shape),
+        ("nanoGPT's checkpoint", nanogpt.is_nanogpt, nanogpt.nanogpt_shape),
+        ("llm.c's model", nanogpt.is_llmc, nanogpt.llmc_shape),
+    )
+    return next(((name, read(path)) for name, belongs, read in readers if belongs(path)), None)
 
 
 def _checked(model: Transformer, tokenizer: Tokenizer, folder: Path, device: str) -> Loaded:

@@ -66,24 +66,9 @@ def _places(shape: ModelShape) -> dict[str, Place]:
 
 def load_nanogpt(path: Path) -> Transformer:
     """Read nanoGPT's ckpt.pt; nothing in it is run. Its GELU is the exact one; biases that it has not are zero here."""
-    saved = matching.read_pickled(path)
-    if not isinstance(saved.get("model"), dict) or not isinstance(saved.get("model_args"), dict):
-        raise InputError(
-            f"{path} is no checkpoint of nanoGPT", expected="model and model_args", got=", ".join(map(str, saved))
-        )
-    try:
-        arguments = msgspec.convert(saved["model_args"], _Arguments)
-    except msgspec.ValidationError as problem:
-        raise InputError(f"the model_args in {path} are not nanoGPT's", got=str(problem)) from problem
-    shape = ModelShape(
-        layers=arguments.n_layer,
-        heads=arguments.n_head,
-        channels=arguments.n_embd,
-        context=arguments.block_size,
-        vocabulary=arguments.vocab_size,
-        dropout=arguments.dropout,
-        activation="gelu",
-    )
+    saved = _saved(path)
+    arguments = _arguments(saved, path)
+    shape = _shape_of(arguments)
     tensors: dict[str, torch.Tensor] = {
         str(name).removeprefix(_COMPILED): tensor
         for name, tensor in saved["model"].items()
@@ -92,6 +77,38 @@ def load_nanogpt(path: Path) -> Transformer:
     if not arguments.bias:
         tensors = {**_zero_biases(shape), **tensors}
     return matching.fit(shape, _places(shape), tensors, origin=path, spare=_spare)
+
+
+def nanogpt_shape(path: Path) -> ModelShape:
+    """What the model_args of a checkpoint say."""
+    return _shape_of(_arguments(_saved(path), path))
+
+
+def _shape_of(arguments: _Arguments) -> ModelShape:
+    return ModelShape(
+        layers=arguments.n_layer,
+        heads=arguments.n_head,
+        channels=arguments.n_embd,
+        context=arguments.block_size,
+        vocabulary=arguments.vocab_size,
+        dropout=arguments.dropout,
+        activation="gelu",
+    )
+
+
+def _saved(path: Path) -> dict[Any, Any]:
+    saved = matching.read_pickled(path)
+    if not isinstance(saved.get("model"), dict) or not isinstance(saved.get("model_args"), dict):
+        names = ", ".join(map(str, saved))
+        raise InputError(f"{path} is no checkpoint of nanoGPT", expected="model and model_args", got=names)
+    return saved
+
+
+def _arguments(saved: dict[Any, Any], path: Path) -> _Arguments:
+    try:
+        return msgspec.convert(saved["model_args"], _Arguments)
+    except msgspec.ValidationError as problem:
+        raise InputError(f"the model_args in {path} are not nanoGPT's", got=str(problem)) from problem
 
 
 def _zero_biases(shape: ModelShape) -> dict[str, torch.Tensor]:
@@ -109,6 +126,22 @@ def _spare(name: str) -> bool:
 
 def load_llmc(path: Path) -> Transformer:
     """Read a model file of llm.c. Raises DamagedFileError if it is cut short, InputError for another version."""
+    version, shape, padded = _llmc_header(path)
+    sizes = dict(_llmc_sizes(shape, padded))
+    needed = 4 * _HEADER + sum(int(np.prod(size)) for size in sizes.values()) * np.dtype(_VERSIONS[version]).itemsize
+    if path.stat().st_size != needed:
+        raise DamagedFileError(f"{path} has another length", expected=f"{needed} bytes", got=str(path.stat().st_size))
+    flat = np.memmap(path, dtype=_VERSIONS[version], mode="r", offset=4 * _HEADER)
+    return matching.fit(shape, _places(shape), _Llmc(flat, sizes, shape), origin=path)
+
+
+def llmc_shape(path: Path) -> ModelShape:
+    """What the header of a file says."""
+    return _llmc_header(path)[1]
+
+
+def _llmc_header(path: Path) -> tuple[int, ModelShape, int]:
+    """Version, shape and the number of rows that the token embedding is padded to."""
     header = np.fromfile(path, dtype="<i4", count=_HEADER)
     if len(header) < _HEADER:
         raise DamagedFileError(f"{path} is cut short", expected=f"a header of {_HEADER} numbers", got=str(len(header)))
@@ -116,12 +149,7 @@ def load_llmc(path: Path) -> Transformer:
     if version not in _VERSIONS:
         raise InputError(f"{path} is another version of llm.c's file", expected="3 or 5", got=str(version))
     shape = ModelShape(layers=layers, heads=heads, channels=channels, context=context, vocabulary=vocabulary)
-    sizes = dict(_llmc_sizes(shape, padded))
-    needed = 4 * _HEADER + sum(int(np.prod(size)) for size in sizes.values()) * np.dtype(_VERSIONS[version]).itemsize
-    if path.stat().st_size != needed:
-        raise DamagedFileError(f"{path} has another length", expected=f"{needed} bytes", got=str(path.stat().st_size))
-    flat = np.memmap(path, dtype=_VERSIONS[version], mode="r", offset=4 * _HEADER)
-    return matching.fit(shape, _places(shape), _Llmc(flat, sizes, shape), origin=path)
+    return version, shape, padded
 
 
 def _llmc_sizes(shape: ModelShape, padded: int) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -46,8 +46,15 @@ def is_gpt1(folder: Path) -> bool:
 
 def load_gpt2(folder: Path) -> tuple[Transformer, Tokenizer]:
     """Read hparams.json, the newest checkpoint that `checkpoint` names, encoder.json and vocab.bpe."""
+    shape = gpt2_shape(folder)
+    bundle = _Tensors(TensorBundle(_newest(folder)))
+    return matching.fit(shape, _gpt2_places(shape), bundle, origin=folder, spare=_spare), Tokenizer.load(folder)
+
+
+def gpt2_shape(folder: Path) -> ModelShape:
+    """What hparams.json says."""
     numbers = storage.read_json(folder / HPARAMS_FILE, _Hparams)
-    shape = ModelShape(
+    return ModelShape(
         layers=numbers.n_layer,
         heads=numbers.n_head,
         channels=numbers.n_embd,
@@ -55,8 +62,6 @@ def load_gpt2(folder: Path) -> tuple[Transformer, Tokenizer]:
         vocabulary=numbers.n_vocab,
         dropout=0.1,
     )
-    bundle = _Tensors(TensorBundle(_newest(folder)))
-    return matching.fit(shape, _gpt2_places(shape), bundle, origin=folder, spare=_spare), Tokenizer.load(folder)
 
 
 def _newest(folder: Path) -> Path:
@@ -108,34 +113,46 @@ class _Tensors(Mapping[str, torch.Tensor]):
 
 def load_gpt1(folder: Path) -> tuple[Transformer, Tokenizer]:
     """Read params_shapes.json, params_0.npy to params_9.npy (or as many as there are), and the vocabulary's two files."""
-    arrays = _gpt1_arrays(folder)
-    shape = ModelShape(
-        layers=sum(name.endswith("/ln_1/g") for name in arrays),
-        heads=max(arrays["tokens"].shape[1] // _HEAD_SIZE, 1),
-        channels=arrays["tokens"].shape[1],
-        context=len(arrays["positions"]),
-        vocabulary=len(arrays["tokens"]),
-        norm="after",
-        dropout=GPT1.dropout,
-    )
+    shape, arrays = gpt1_shape(folder), _gpt1_arrays(folder)
     places = {"tokens.weight": Place(name="tokens"), "positions.weight": Place(name="positions")}
     places |= {ours: place for ours, place in _gpt2_places(shape).items() if ours.startswith("blocks.")}
     return matching.fit(shape, places, _Tensors(arrays), origin=folder), Tokenizer.load(folder)
 
 
+def gpt1_shape(folder: Path) -> ModelShape:
+    """What the sides of the first two tensors, and the number of all, say."""
+    sides = _sides(folder)
+    (context, channels), (vocabulary, _) = sides[:2]
+    return ModelShape(
+        layers=(len(sides) - 2) // (2 * len(_GPT1_BLOCK)),
+        heads=max(channels // _HEAD_SIZE, 1),
+        channels=channels,
+        context=context,
+        vocabulary=vocabulary,
+        norm="after",
+        dropout=GPT1.dropout,
+    )
+
+
+def _sides(folder: Path) -> list[list[int]]:
+    sides = storage.read_json(folder / SHAPES_FILE, list[list[int]])
+    block = 2 * len(_GPT1_BLOCK)
+    if len(sides) < 2 + block or (len(sides) - 2) % block or {len(size) for size in sides[:2]} != {2}:
+        raise DamagedFileError(
+            f"{folder / SHAPES_FILE} is not GPT-1's", expected=f"2 + {block} shapes a layer", got=str(len(sides))
+        )
+    return sides
+
+
 def _gpt1_arrays(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
     """The one long row of numbers cut as params_shapes.json says: positions, tokens, then block after block."""
-    sides = storage.read_json(folder / SHAPES_FILE, list[list[int]])
+    sides = _sides(folder)
     names = ["positions", "tokens"] + [
         f"model/h{layer}/{part.replace('.', '/')}/{kind}"
         for layer in range((len(sides) - 2) // (2 * len(_GPT1_BLOCK)))
         for part in _GPT1_BLOCK
         for kind in ("g" if part.startswith("ln") else "w", "b")
     ]
-    if len(names) != len(sides) or len(sides) < 2 + 2 * len(_GPT1_BLOCK):
-        raise DamagedFileError(
-            f"{folder / SHAPES_FILE} is not GPT-1's", expected="2 + 12 shapes a layer", got=str(len(sides))
-        )
     flat = np.concatenate([_numbers(path) for path in _gpt1_files(folder)])
     ends = np.cumsum([int(np.prod(size)) for size in sides])
     if ends[-1] != len(flat):

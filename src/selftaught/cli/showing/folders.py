@@ -20,7 +20,7 @@ from selftaught.tokens import shards
 _SHAPE, _WEIGHTS, _HUGGING_FACE = "shape.json", "model.safetensors", "config.json"
 KINDS = (
     "folders of corpus, tokenizer, pack, train, evaluate, generate, overlap, convert and demo",
-    "model folders (shape.json or config.json)",
+    "model folders (shape.json or config.json), OpenAI's releases, nanoGPT's .pt, llm.c's .bin",
     ".json",
     ".jsonl (.gz, .bz2, .xz, .zst)",
     ".tokens",
@@ -39,12 +39,26 @@ def summarise(path: str | Path) -> Summary:
     try:
         if not path.exists():
             raise InputError(f"cannot show {path}", got="no such file or folder")
-        found = _folder(path) if path.is_dir() else _file(path)
+        found = _foreign(path) or (_folder(path) if path.is_dir() else _file(path))
     except PermissionError as problem:
         raise storage.input_error(path, problem) from problem
     if found is None:
         raise InputError(f"{path} is nothing that selftaught writes", expected="; ".join(KINDS))
     return found
+
+
+def _foreign(path: Path) -> Summary | None:
+    """Another tool's model."""
+    marks = ("hparams.json", "params_shapes.json")
+    if path.suffix not in (".pt", ".pth", ".bin") and not any((path / mark).is_file() for mark in marks):
+        return None
+    from selftaught.checkpoint import loading
+
+    found = loading.described(path)
+    if found is None:
+        return None
+    name, shape = found
+    return Summary(path=str(path), kind=name, facts=parts.shape_parts(shape)["facts"])
 
 
 def _file(path: Path) -> Summary | None:
