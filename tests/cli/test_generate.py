@@ -6,13 +6,17 @@ import pytest
 
 from selftaught import storage
 from selftaught.checkpoint import native
+from selftaught.cli.generate import PRESETS, GenerateSettings
 from selftaught.cli.main import main
-from selftaught.errors import InputError, OutputError, UsageError
+from selftaught.errors import InputError, MismatchError, OutputError, UsageError
+from selftaught.inference.language_model import load
+from selftaught.inference.sampling import SamplingSettings
 from selftaught.report.records import Sample
 from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer
 from tests.reference.networks import network
 
+RULES = SamplingSettings(temperature=3, top_k=0)
 TOKENIZER = Tokenizer(files.from_merges([(b"t", b"h"), (b"th", b"e")]))
 
 
@@ -118,3 +122,113 @@ def test_convert_there_and_back(model, tmp_path, capsys):
     assert main(["convert", str(model), str(tmp_path / "file")]) == OutputError.exit_code
     assert main(["convert", str(tmp_path / "nowhere"), str(tmp_path / "new")]) == InputError.exit_code
     assert capsys.readouterr().err.count("selftaught:") == 3
+
+
+def test_prompts_as_json_lines_with_alternatives(model, tmp_path, capsys):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "the one", "id": 3}\n{"prompt": ""}\n')
+    words = ("--model", model, "--prompts", file, "--tokens", 6, "--samples", 2, "--alternatives", 3, "--json")
+    assert run(*words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["prompt"] for one in found] == ["the one", "the one", "", ""]
+    assert [one["settings"].rsplit(", ", 1)[1] for one in found] == ["seed 1", "seed 2"] * 2
+    for one in found:
+        assert "".join(piece["text"] for piece in one["pieces"]) == one["text"]
+        for piece in one["pieces"]:
+            assert len(piece["alternatives"]) == 3
+            values = [value for _, value in piece["alternatives"]]
+            assert values == sorted(values, reverse=True)
+            assert piece["log_prob"] <= 0
+    file.write_text('{"text": "the"}\n')
+    assert run(*words) == InputError.exit_code
+    assert "line 1" in capsys.readouterr().err
+
+
+def test_texts_side_by_side_are_those_alone(model, tmp_path, capsys):
+    (tmp_path / "prompts.txt").write_text("the one\nthe other the other the\nx\n")
+    words = ("--model", model, "--prompts", tmp_path / "prompts.txt", "--tokens", 40, "--samples", 2, "--json")
+    found = []
+    for together in (1, 5):
+        run(*words, "--together", together)
+        found.append([one["text"] for one in json.loads(capsys.readouterr().out)])
+    assert found[0] == found[1]
+    run("--model", model, "the other the other the", "--tokens", 40, "--seed", 2, "--json")
+    assert json.loads(capsys.readouterr().out)[0]["text"] == found[0][3]
+
+
+def test_presets_are_the_papers(model, tmp_path):
+    (tmp_path / "prompts.txt").write_text("the one\n")
+    words = ("--model", model, "--prompts", tmp_path / "prompts.txt", "--preset", "paper-summaries")
+    assert run(*words, "--tokens", 7, "--out", tmp_path / "s") == 0
+    [sample] = storage.read_lines(tmp_path / "s" / "samples.jsonl", Sample)
+    assert sample.prompt == "the one\nTL;DR:"
+    assert sample.settings == "top-k 2, temperature 1, seed 1"
+    record = json.loads((tmp_path / "s" / "run.json").read_bytes())
+    assert record["settings"]["tokens"] == 7
+    assert record["sources"]["top_k"] == "recipe paper-summaries"
+    assert GenerateSettings().top_k == PRESETS["paper-samples"].top_k == 40
+
+
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
+def test_a_draft_model_changes_no_greedy_text(model, tmp_path, capsys, weights):
+    native.save(network(vocabulary=TOKENIZER.vocabulary_size, layers=1, seed=2), TOKENIZER, tmp_path / "small")
+    words = ("--model", model, "the", "--tokens", 60, "--temperature", 0, "--weights", weights)
+    assert run(*words) == 0
+    alone = capsys.readouterr().out
+    assert run(*words, "--draft", tmp_path / "small") == 0
+    assert capsys.readouterr().out == alone
+    assert run(*words, "--draft", tmp_path / "small", "--samples", 2, "--json") == 0
+    assert {"the" + one["text"] + "\n" for one in json.loads(capsys.readouterr().out)} == {alone}
+
+
+def test_a_draft_model_of_another_tokenizer_is_refused(model, tmp_path, capsys):
+    other = Tokenizer(files.from_merges([(b"f", b"o"), (b"fo", b"o")]))
+    native.save(network(vocabulary=other.vocabulary_size), other, tmp_path / "other")
+    assert run("--model", model, "the", "--draft", tmp_path / "other") == MismatchError.exit_code
+    assert "tokenizer" in capsys.readouterr().err
+
+
+def test_text_ends_before_a_stop_string(model, capsys):
+    words = ("--model", model, "the", "--tokens", 60, "--temperature", 3, "--top-k", 0, "--seed", 4)
+    run(*words, "--json")
+    [whole] = [one["text"] for one in json.loads(capsys.readouterr().out)]
+    stop = next(sign for sign in whole[3:] if sign.isascii() and sign.isalnum())
+    run(*words, "--stop", stop, "--json")
+    [found] = json.loads(capsys.readouterr().out)
+    assert found["text"] == whole[: whole.find(stop)] == "".join(piece["text"] for piece in found["pieces"])
+    stream = load(model).stream("the", max_new_tokens=60, sampling=RULES, seed=4, stop=[stop])
+    assert "".join(stream) == found["text"]
+
+
+def test_a_search_finds_more_probable_text_than_the_first_choices(model, capsys):
+    from math import log
+
+    words = ("--model", model, "the", "--tokens", 12, "--json")
+    run(*words, "--beams", 8, "--samples", 3)
+    found = json.loads(capsys.readouterr().out)
+    run(*words, "--temperature", 0)
+    found += json.loads(capsys.readouterr().out)
+    sums = [sum(log(piece["probability"]) for piece in one["pieces"]) for one in found]
+    assert [one["settings"] for one in found] == [
+        "8 beams, number 1",
+        "8 beams, number 2",
+        "8 beams, number 3",
+        "greedy, seed 1",
+    ]
+    assert sums[0] >= sums[1] >= sums[2]
+    assert sums[0] > sums[3]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--beams", "2", "--samples", "3"],
+        ["--beams", "2", "--alternatives", "1"],
+        ["--together", "0"],
+        ["--min-p", "2"],
+        ["--repetition-penalty", "0"],
+    ],
+)
+def test_impossible_settings_are_refused(model, capsys, wrong):
+    assert run("--model", model, "the", *wrong) == UsageError.exit_code
+    assert wrong[0] in capsys.readouterr().err or "beams" in wrong[0]

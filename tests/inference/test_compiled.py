@@ -139,7 +139,7 @@ def test_a_text_is_the_same_to_the_last_bit_alone_and_in_a_batch():
 
     def texts(rows):
         found = {number: [] for number in range(6)}
-        for number, drawn in generation.complete(decoder, requests, rows=rows):
+        for number, drawn, _ in generation.complete(decoder, requests, rows=rows):
             found[number].append((drawn.token, drawn.log_prob))
         return found
 

@@ -69,8 +69,11 @@ def requests():
 def test_a_text_is_the_same_alone_and_in_a_batch_of_texts_of_other_lengths(rows, norm):
     decoder = Decoder(network(norm=norm))
     found = {number: [] for number in range(7)}
-    for number, drawn in generation.complete(decoder, requests(), rows=rows, vocabulary=45):
+    lasts = []
+    for number, drawn, last in generation.complete(decoder, requests(), rows=rows, vocabulary=45):
         found[number].append(drawn)
+        lasts += [number] * last
+    assert sorted(lasts) == [0, 1, 3, 4, 6]
     for number, request in enumerate(requests()):
         numbers = compute.generator("sampling", request.seed)
         alone = itertools.islice(

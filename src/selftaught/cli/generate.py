@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
 from selftaught.errors import InputError, UsageError
 from selftaught.report.records import SAMPLES_FILE, Sample
+
+if TYPE_CHECKING:
+    from selftaught.inference.language_model import LanguageModel
+    from selftaught.inference.sampling import SamplingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +30,41 @@ class GenerateSettings:
     """Draw among the k most probable tokens (GPT-2 paper, section 8.3: 40); 0 among all."""
     top_p: float = 1.0
     """Draw among the fewest tokens whose probabilities sum to at least p."""
+    min_p: float = 0.0
+    """Draw among tokens at least p times as probable as the most probable one; 0 among all."""
+    repetition_penalty: float = 1.0
+    """Divides positive and multiplies negative logits of tokens that prompt or text hold already; 1 for none."""
+    frequency_penalty: float = 0.0
+    """Taken from the logit of a token for each time that it was drawn."""
+    presence_penalty: float = 0.0
+    """Taken from the logit of a token that was drawn at least once."""
+    stop: tuple[str, ...] = ()
+    """Texts before which a continuation ends."""
+    suffix: str = ""
+    """Put after each prompt (GPT-2 paper, section 3.6: TL;DR:)."""
+    beams: int = 0
+    """Take the best of a search with so many beams instead of drawing; 0 draws."""
     samples: int = 1
     """Continuations of each prompt."""
+    alternatives: int = 0
+    """With --out or --json: most probable tokens to note beside each one, with their log-probabilities."""
     contexts: int = 4
     """With --corpus: how many held-out documents to continue."""
     context_characters: int = 300
     """With --corpus: how much of a document is the prompt."""
     seed: int = 1
     """Equal seeds give equal texts."""
+    weights: Literal["float32", "bfloat16", "int8"] = "float32"
+    """Format in which the weights are read: with half or a quarter of the bytes, two to four times as fast on a processor."""
+    together: int = 8
+    """Texts that are drawn side by side."""
+
+
+PRESETS = {
+    "paper-samples": GenerateSettings(tokens=256, top_k=40),
+    "paper-summaries": GenerateSettings(tokens=100, top_k=2, suffix="\nTL;DR:"),
+}
+"""GPT-2 paper, section 8.3 (samples: k = 40) and section 3.6 (summaries: TL;DR:, 100 tokens, k = 2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,24 +75,33 @@ class Generate(settings.Verb):
     """The prompt; without one, the beginning of a document."""
     model: Path
     """A model folder, a training run or a Hugging Face folder."""
+    preset: Literal["paper-samples", "paper-summaries"] | None = None
+    """The papers' settings: samples are drawn with k = 40; summaries after TL;DR: with k = 2, 100 tokens."""
     prompts: Path | None = None
-    """File of prompts, one a line, instead."""
+    """File of prompts instead: one a line, or in a .jsonl file one object a line with a `prompt`."""
     corpus: Path | None = None
     """Corpus whose held-out documents to continue instead."""
+    draft: Path | None = None
+    """A smaller model with the same tokenizer that proposes tokens: faster where it guesses well, the same distribution."""
     out: Path | None = None
     """Folder for the samples; without it they are printed."""
     settings: GenerateSettings = field(default_factory=GenerateSettings)
 
+    @property
+    def recipe(self) -> str | None:
+        """Under the name by which settings know named values."""
+        return self.preset
+
 
 def run(argv: Sequence[str]) -> None:
     """Draw what `argv` asks for."""
-    resolved = settings.resolve(Generate, argv, prog="selftaught generate")
+    resolved = settings.resolve(Generate, argv, prog="selftaught generate", recipes=PRESETS)
     command = resolved.command
     _check(command)
     if command.out is None:
         _print(command)
         return
-    inputs = {"model": command.model, "prompts": command.prompts, "corpus": command.corpus}
+    inputs = {"model": command.model, "draft": command.draft, "prompts": command.prompts, "corpus": command.corpus}
     given = {name: path for name, path in inputs.items() if path is not None}
     with storage.run(
         command.out, verb="generate", plan=command.settings, sources=resolved.sources, inputs=given
@@ -81,59 +122,120 @@ def _check(command: Generate) -> None:
     if command.prompt and command.out is not None:
         raise UsageError("a prompt for the screen cannot be kept", hint="Write it to a file: --prompts FILE --out DIR")
     asked = command.settings
-    for name, least in (("tokens", 1), ("samples", 1), ("contexts", 1), ("context_characters", 1)):
+    least_of = {"alternatives": 0, "beams": 0}
+    ones = ("tokens", "samples", "contexts", "context_characters", "together")
+    for name, least in (least_of | dict.fromkeys(ones, 1)).items():
         if getattr(asked, name) < least:
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} is too small", expected=f"{least} or more", got=str(getattr(asked, name)))
+    if asked.beams and (command.draft or asked.alternatives):
+        raise UsageError("a search with beams takes neither a draft model nor alternatives")
+    if asked.samples > asked.beams > 0:
+        raise UsageError("more samples than beams", expected=f"--samples {asked.beams} or fewer")
 
 
 def _print(command: Generate) -> None:
     if command.json:
         console.result([settings.as_document(sample) for sample in _samples(command)])
         return
+    asked = command.settings
+    if asked.beams or asked.samples > 1 or command.prompts or command.corpus:
+        for sample in _samples(command):
+            console.write(f"{sample.prompt}{sample.text}\n")
+        return
+    model, rules = _model(command), _rules(asked)
+    for prompt in _prompts(command):
+        console.write(prompt)
+        for piece in model.stream(
+            prompt, max_new_tokens=asked.tokens, sampling=rules, seed=asked.seed, stop=asked.stop
+        ):
+            console.write(piece)
+        console.write("\n")
+
+
+def _model(command: Generate) -> LanguageModel:
     from selftaught.inference.language_model import LanguageModel
+
+    model = LanguageModel.load(command.model, weights=command.settings.weights)
+    if command.draft is not None:
+        model.draft_with(LanguageModel.load(command.draft, weights=command.settings.weights))
+    return model
+
+
+def _rules(asked: GenerateSettings) -> SamplingSettings:
     from selftaught.inference.sampling import SamplingSettings
 
-    asked = command.settings
-    rules = SamplingSettings(temperature=asked.temperature, top_k=asked.top_k, top_p=asked.top_p)
-    model = LanguageModel.load(command.model)
-    for prompt in _prompts(command):
-        for number in range(asked.samples):
-            console.write(prompt)
-            for piece in model.stream(prompt, max_new_tokens=asked.tokens, sampling=rules, seed=asked.seed + number):
-                console.write(piece)
-            console.write("\n")
+    return SamplingSettings(
+        temperature=asked.temperature,
+        top_k=asked.top_k,
+        top_p=asked.top_p,
+        min_p=asked.min_p,
+        repetition_penalty=asked.repetition_penalty,
+        frequency_penalty=asked.frequency_penalty,
+        presence_penalty=asked.presence_penalty,
+    )
 
 
 def _samples(command: Generate) -> list[Sample]:
-    from selftaught.inference.language_model import LanguageModel
-    from selftaught.inference.sampling import SamplingSettings
+    from selftaught.inference import samples
 
-    asked = command.settings
-    rules = SamplingSettings(temperature=asked.temperature, top_k=asked.top_k, top_p=asked.top_p)
-    prompts = _prompts(command)
-    model = LanguageModel.load(command.model)
+    asked, rules, prompts = command.settings, _rules(command.settings), _prompts(command)
+    model = _model(command)
     with console.progress("sampling", len(prompts) * asked.samples, unit="samples") as bar:
-        samples = []
-        for prompt in prompts:
-            for number in range(asked.samples):
-                samples.append(
-                    model.sample(prompt, max_new_tokens=asked.tokens, sampling=rules, seed=asked.seed + number)
-                )
-                bar.advance()
-    return samples
+        if asked.beams:
+            return samples.searched(
+                model,
+                prompts,
+                beams=asked.beams,
+                count=asked.samples,
+                max_new_tokens=asked.tokens,
+                stop=asked.stop,
+                advance=bar.advance,
+            )
+        return samples.samples(
+            model,
+            prompts,
+            count=asked.samples,
+            max_new_tokens=asked.tokens,
+            sampling=rules,
+            seed=asked.seed,
+            stop=asked.stop,
+            top=asked.alternatives,
+            together=asked.together,
+            advance=bar.advance,
+        )
 
 
 def _prompts(command: Generate) -> list[str]:
+    return [prompt + command.settings.suffix for prompt in _given_prompts(command)]
+
+
+def _given_prompts(command: Generate) -> list[str]:
     if command.prompts is not None:
-        text = storage.read_bytes(command.prompts).decode("utf-8", "replace")
-        prompts = [line for line in text.split("\n") if line.strip()]
+        read = _rows if command.prompts.suffix == ".jsonl" else _lines
+        prompts = read(command.prompts)
         if not prompts:
             raise InputError(f"no prompts in {command.prompts}", expected="one a line")
         return prompts
     if command.corpus is not None:
         return _beginnings(command.corpus, command.settings)
     return [" ".join(command.prompt)]
+
+
+def _lines(path: Path) -> list[str]:
+    text = storage.read_bytes(path).decode("utf-8", "replace")
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def _rows(path: Path) -> list[str]:
+    """The prompts of a .jsonl file; an empty one is the beginning of a document."""
+    found: list[str] = []
+    for number, row in enumerate(storage.read_lines(path, dict[str, Any]), start=1):
+        prompt = row.get("prompt")
+        if not isinstance(prompt, str):
+            raise InputError(f"line {number} of {path} has no prompt", expected='{"prompt": "..."}', got=str(row)[:60])
+        found.append(prompt)
+    return found
 
 
 def _beginnings(corpus: Path, asked: GenerateSettings) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -48,6 +48,13 @@ class Request:
     """A token that ends the text, and is its last."""
     top: int = 0
     """Alternatives to note with each token."""
+    ended: Callable[[int], bool] | None = None
+    """Told each token that is drawn, once; whether the text ends with it."""
+
+    def ends(self, token: int, count: int) -> bool:
+        """Whether the text ends with a token that is just drawn, its `count`-th."""
+        stopped = self.ended is not None and self.ended(token)
+        return stopped or token == self.end or count >= self.most
 
 
 class Writer:
@@ -121,8 +128,8 @@ class _Row:
 
 def complete(
     decoder: Decoder, requests: Sequence[Request], *, rows: int = 8, vocabulary: int | None = None
-) -> Iterator[tuple[int, Drawn]]:
-    """Continue many prompts, up to `rows` side by side; yield the number of a request and its next token as they come.
+) -> Iterator[tuple[int, Drawn, bool]]:
+    """Continue many prompts, up to `rows` side by side; yield a request's number, its next token and whether it is the last.
 
     Each text is the one that `draw` writes alone with `compute.generator("sampling", seed)`: a text that ends gives its row to
     the next request. Raises UsageError for an empty prompt and for unknown ids, before anything is drawn.
@@ -145,8 +152,9 @@ def complete(
         for row, logits_V in read:
             text = texts[row]
             drawn = text.writer.draw(logits_V)
-            yield text.number, drawn
-            if drawn.token == text.request.end or len(text.writer.drawn) == text.request.most:
+            last = text.request.ends(drawn.token, len(text.writer.drawn))
+            yield text.number, drawn, last
+            if last:
                 del texts[row]
 
 

@@ -13,16 +13,17 @@ import torch
 
 from selftaught import compute
 from selftaught.checkpoint import loading
-from selftaught.errors import UsageError
-from selftaught.inference import compiled, generation, likelihood
+from selftaught.errors import MismatchError, UsageError
+from selftaught.inference import compiled, generation, likelihood, writing
 from selftaught.inference.decoding import Decoder
 from selftaught.inference.recasting import WeightFormat
 from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.speculation import Speculator
 from selftaught.inference.textstream import TextStream
 from selftaught.inference.trees import Pair
 from selftaught.model import cost
 from selftaught.model.transformer import Transformer
-from selftaught.report.records import Piece, Sample
+from selftaught.report.records import Sample
 from selftaught.tokenizer.tokenizer import Tokenizer
 
 REMEMBERED_CONTEXTS = 64
@@ -60,14 +61,37 @@ class LanguageModel:
         """Format in which generation reads the weights."""
         self._encode = lru_cache(REMEMBERED_CONTEXTS)(tokenizer.encode)
 
+        self.speculator: Speculator | None = None
+        """Draws for this model and a smaller one together, once `draft_with` has been called."""
+
     @classmethod
     def load(
-        cls, path: str | Path, *, device: compute.DeviceName = "auto", precision: compute.PrecisionName = "float32"
+        cls,
+        path: str | Path,
+        *,
+        device: compute.DeviceName = "auto",
+        precision: compute.PrecisionName = "float32",
+        weights: WeightFormat | None = None,
     ) -> LanguageModel:
-        """Read a model folder, a training run (its newest checkpoint) or a Hugging Face GPT-2 folder."""
+        """Read a model folder, a training run (its newest checkpoint) or a Hugging Face GPT-2 folder.
+
+        `weights` is the format in which generation reads the weights, if not that of `precision`.
+        """
         machine = compute.machine(device, precision)
         loaded = loading.load(path, machine.device)
-        return cls(loaded.model, loaded.tokenizer, name=loaded.name, precision=machine.precision)
+        return cls(loaded.model, loaded.tokenizer, name=loaded.name, precision=machine.precision, weights=weights)
+
+    def draft_with(self, smaller: LanguageModel) -> None:
+        """From now on let a smaller model propose tokens: faster where its guesses are good, and the same distribution of texts.
+
+        Raises MismatchError if it has another tokenizer.
+        """
+        if smaller.tokenizer.fingerprint != self.tokenizer.fingerprint:
+            raise MismatchError(
+                f"{smaller.name} cannot draft for {self.name}: it has another tokenizer",
+                hint="Take a smaller model that was trained on the same shards.",
+            )
+        self.speculator = Speculator(self.decoder, smaller.decoder)
 
     @cached_property
     def parameters(self) -> int:
@@ -221,37 +245,26 @@ class LanguageModel:
     def sample(
         self, prompt: str, *, max_new_tokens: int = 200, sampling: SamplingSettings | None = None, seed: int = 1
     ) -> Sample:
-        """Continue a prompt and keep each token with its probability."""
+        """Continue a prompt and keep each token with its probability; `inference.samples` does so for many prompts."""
         rules = sampling or SamplingSettings()
-        drawn = list(self._draw(prompt, max_new_tokens, rules, seed))
-        return Sample(
+        return writing.sample(
+            writing.pieces(self.tokenizer, self._draw(prompt, max_new_tokens, rules, seed)),
             model=self.name,
             parameters=self.parameters,
             prompt=prompt,
-            text=self.tokenizer.decode([one.token for one in drawn]),
-            pieces=self._pieces(drawn),
             settings=f"{rules.words()}, seed {seed}",
         )
-
-    def _pieces(self, drawn: Sequence[generation.Drawn]) -> list[Piece]:
-        """Tokens as text; those that share a character are one piece, with the product of their probabilities."""
-        pieces: list[Piece] = []
-        stream, probability = TextStream(), 1.0
-        for one in drawn:
-            probability *= one.probability
-            if text := stream.add(self.tokenizer.decode_bytes([one.token])):
-                pieces.append(Piece(text=text, probability=probability))
-                probability = 1.0
-        if rest := stream.end():
-            pieces.append(Piece(text=rest, probability=probability))
-        return pieces
 
     def _draw(self, prompt: str, count: int, rules: SamplingSettings, seed: int) -> Iterator[generation.Drawn]:
         ids = self.tokenizer.encode(prompt) or [self.tokenizer.end_of_text]
         if count < 0:
             raise UsageError("the number of new tokens is too small", expected="0 or more", got=str(count))
         size = self.tokenizer.vocabulary_size
-        drawn = generation.draw(self.decoder, ids, rules, compute.generator("sampling", seed), size)
+        numbers = compute.generator("sampling", seed)
+        if self.speculator is None:
+            drawn = generation.draw(self.decoder, ids, rules, numbers, size)
+        else:
+            drawn = self.speculator.draw(ids, rules, numbers, size)
         for one in islice(drawn, count):
             if one.token == self.tokenizer.end_of_text:
                 return
