@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -30,6 +31,8 @@ class Serve(settings.Verb):
     """File whose first line clients must name as their API key; or set SELFTAUGHT_API_KEY."""
     device: compute.DeviceName = "auto"
     """Where to compute."""
+    weights: Literal["float32", "bfloat16", "int8"] = "float32"
+    """Format in which the weights are read: with half or a quarter of the bytes, two to four times as fast on a processor."""
     settings: Limits = field(default_factory=Limits)
 
 
@@ -41,7 +44,7 @@ def run(argv: Sequence[str]) -> None:
 
     running.require_extra()
     with running.listen(command.host, command.port) as listening:
-        models = running.load(command.model, command.device)
+        models = running.load(command.model, command.device, command.weights)
         url = running.address(listening)
         console.table(
             ["model", "parameters", "context"],

@@ -17,7 +17,6 @@ from selftaught.errors import UsageError
 from selftaught.model.attention import causal_attention
 from selftaught.model.cache import Cache
 from selftaught.model.shape import ModelShape
-from selftaught.model.slots import Slots
 
 LOSS_CHUNK = {"cpu": 1024, "cuda": 4096}
 """Tokens whose logits exist at a time: measured on two cores; on an accelerator enough to keep it busy."""
@@ -48,7 +47,7 @@ class Attention(nn.Module):
     def forward(
         self,
         hidden_BTC: torch.Tensor,
-        cache: Cache | Slots | None,
+        cache: Cache | None,
         layer: int,
         mask: torch.Tensor | None,
         watch: Watch | None = None,
@@ -57,13 +56,11 @@ class Attention(nn.Module):
         batch, new, channels = hidden_BTC.shape
         parts = self.query_key_value(hidden_BTC).view(batch, new, 3, self.heads, channels // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        if isinstance(cache, Cache):
+        if cache is not None:
             key, value = cache.extend(layer, key, value)
             query = query.to(key.dtype)
         if self.scale_by_layer:
             query = query / (layer + 1)
-        if isinstance(cache, Slots):
-            return self._joined(cache.attend(layer, query, key, value, wide=self.float32), hidden_BTC.dtype)
         if watch is not None:
             mixed_BHTK = _watched_attention(query, key, value, mask, layer, watch)
             return self._joined(mixed_BHTK, hidden_BTC.dtype)
@@ -140,7 +137,7 @@ class Block(nn.Module):
     def forward(
         self,
         hidden: torch.Tensor,
-        cache: Cache | Slots | None,
+        cache: Cache | None,
         layer: int,
         mask: torch.Tensor | None,
         watch: Watch | None = None,
@@ -177,7 +174,7 @@ class Transformer(nn.Module):
     def forward(
         self,
         ids_BT: torch.Tensor,
-        cache: Cache | Slots | None = None,
+        cache: Cache | None = None,
         *,
         places_BT: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
@@ -185,15 +182,11 @@ class Transformer(nn.Module):
     ) -> torch.Tensor:
         """Hidden states hidden_BTC after the last normalisation; with a cache, of the new positions, which it then holds.
 
-        With slots the rows are all of them, idle ones included, and each has one new token.
-
         Rows that are not one text each say where their tokens stand (`places_BT`) and what each may see (`mask`, True = seen,
         broadcast to B, H, T, M). Raises UsageError for more positions than the context has.
         """
-        past = cache.filled if isinstance(cache, Cache) else 0
+        past = cache.filled if cache is not None else 0
         new = ids_BT.shape[1]
-        if isinstance(cache, Slots):
-            places_BT = cache.places()
         if places_BT is None and past + new > self.shape.context:
             raise UsageError("too many tokens", expected=f"at most {self.shape.context}", got=str(past + new))
         places = torch.arange(past, past + new, device=ids_BT.device) if places_BT is None else places_BT
@@ -206,9 +199,7 @@ class Transformer(nn.Module):
             hidden = block(hidden, cache, layer, mask, watch)
         if watch is not None:
             watch.hidden.append(hidden)
-        if isinstance(cache, Slots):
-            cache.advance()
-        elif cache is not None:
+        if cache is not None:
             cache.filled += new
         return self.norm(hidden)  # type: ignore[no-any-return]
 

@@ -56,7 +56,7 @@ class Engine:
     def __init__(self, models: Mapping[str, LanguageModel], limits: Limits, metrics: Metrics) -> None:
         self._limits, self._metrics = limits, metrics
         self._lines = {
-            name: _Line(batch=Batch(one.model, slots=limits.slots, vocabulary=one.tokenizer.vocabulary_size))
+            name: _Line(batch=Batch(one.decoder, slots=limits.slots, vocabulary=one.tokenizer.vocabulary_size))
             for name, one in models.items()
         }
         for name in models:

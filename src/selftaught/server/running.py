@@ -13,6 +13,7 @@ from selftaught import compute, console
 from selftaught.checkpoint import huggingface, loading, native
 from selftaught.errors import InputError, MissingExtraError, OutputError, UsageError
 from selftaught.inference.language_model import LanguageModel
+from selftaught.inference.recasting import WeightFormat
 from selftaught.server.limits import Limits
 
 _DEPTH = 2
@@ -49,9 +50,11 @@ def _is_model(folder: Path) -> bool:
     return native.is_model(folder) or huggingface.is_model(folder) or bool(loading.checkpoints(folder))
 
 
-def load(folder: Path, device: compute.DeviceName) -> dict[str, LanguageModel]:
+def load(
+    folder: Path, device: compute.DeviceName = "auto", weights: WeightFormat = "float32"
+) -> dict[str, LanguageModel]:
     """All models of a folder by name, the smallest first."""
-    found = [(path, LanguageModel.load(path, device=device)) for path in find(folder)]
+    found = [(path, LanguageModel.load(path, device=device, weights=weights)) for path in find(folder)]
     names = [model.name for _, model in found]
     named = {
         model.name if names.count(model.name) == 1 else path.relative_to(folder).as_posix(): model
