@@ -16,9 +16,10 @@ from selftaught.checkpoint.loading import Loaded
 from selftaught.errors import DamagedFileError, MismatchError, SelftaughtError
 from selftaught.finetuning import lstm
 from selftaught.finetuning.lstm import Lstm, LstmShape
+from selftaught.finetuning.objective import weighted_loss
 from selftaught.finetuning.optimizer import Optimizer, rate
 from selftaught.finetuning.plan import FinetuningPlan
-from selftaught.model.transformer import Transformer, loss_sum
+from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.tokenizer import Tokenizer
 from selftaught.tokens.batches import Batches
 from selftaught.tokens.shards import open_shards
@@ -107,8 +108,9 @@ def _kept(out: Path, wanted: Progress, shape: LstmShape) -> Progress | None:
 def _step(model: Lstm, optimizer: Optimizer, batches: Batches, progress: Progress, plan: FinetuningPlan) -> Progress:
     started = time.monotonic()
     ids_BT, targets_BT = batches.rows(progress.step, 0, plan.lstm_batch_size)
-    # The loss asks for hidden states and the head's matrix, which an LSTM has too.
-    loss = loss_sum(cast("Transformer", model), ids_BT, targets_BT) / targets_BT.numel()
+    targets_N = targets_BT.flatten()
+    weights_N = torch.full((len(targets_N),), 1 / len(targets_N))
+    loss = weighted_loss(model(ids_BT).flatten(0, 1), model.head_weight, targets_N, weights_N)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip))
     value = float(loss.detach())

@@ -51,7 +51,14 @@ def language_loss(hidden_RTC: torch.Tensor, weight_VC: torch.Tensor, batch: Batc
     real_RT = steps < batch.lengths[:, None]
     hidden_NC, targets_N = hidden_RTC[:, :-1][real_RT], batch.ids[:, 1:][real_RT]
     weights_N = (1 / (batch.lengths - 1).float())[:, None].expand(real_RT.shape)[real_RT]
-    total = torch.zeros((), device=hidden_RTC.device)
+    return weighted_loss(hidden_NC, weight_VC, targets_N, weights_N)
+
+
+def weighted_loss(
+    hidden_NC: torch.Tensor, weight_VC: torch.Tensor, targets_N: torch.Tensor, weights_N: torch.Tensor
+) -> torch.Tensor:
+    """Weighted sum of -log p(target); the logits of only a few tokens exist at a time, and are made again on the way back."""
+    total = torch.zeros((), device=hidden_NC.device)
     for start in range(0, len(targets_N), CHUNK):
         part = slice(start, start + CHUNK)
         arguments = (hidden_NC[part], weight_VC, targets_N[part], weights_N[part])
