@@ -22,6 +22,7 @@ from selftaught.corpus.building import (
     build_local,
 )
 from selftaught.corpus.cleaning import CleaningSettings
+from selftaught.corpus.dealing import ClusterSettings
 from selftaught.corpus.exporting import ExportSettings
 from selftaught.corpus.extraction import ExtractionSettings
 from selftaught.corpus.finishing import DeduplicationSettings, SplitSettings
@@ -39,6 +40,7 @@ WORDS = {
     "clean": "documents -> documents that pass the filters",
     "dedup": "documents -> documents without duplicates",
     "split": "documents -> corpus",
+    "cluster": "links -> cleaned documents, in shards on one machine or many",
     "export": "corpus -> Parquet or JSON lines with a data card",
 }
 """`build` does links to split in one folder."""
@@ -145,6 +147,17 @@ class Split(settings.Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cluster(settings.Verb):
+    """Fetch, extract and clean in shards, on this machine, a Ray cluster or Slurm (needs the extra `cluster`)."""
+
+    source: Positional[Path]
+    """Folder made by `selftaught corpus links`."""
+    out: Path
+    """Folder of the documents; all machines must see it."""
+    settings: ClusterSettings = field(default_factory=ClusterSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Export(settings.Verb):
     """Write a corpus as files that Hugging Face's `datasets` loads, with a data card."""
 
@@ -171,6 +184,7 @@ def run(argv: Sequence[str]) -> None:
         "dedup": _stage("dedup", Dedup, stages.deduplicate_documents, stages.DOCUMENTS_FILE),
         "split": _split,
         "export": _export,
+        "cluster": _cluster,
     }
     run_word[word](argv[1:])
 
@@ -213,6 +227,31 @@ def _split(argv: Sequence[str]) -> None:
         stages.split_documents(command.source, command.out, command.settings, contaminated=_check(command))
 
     _make(resolved, "corpus split", inputs, work)
+
+
+def _cluster(argv: Sequence[str]) -> None:
+    resolved = settings.resolve(Cluster, argv, prog="selftaught corpus cluster")
+    command = resolved.command
+    from selftaught.corpus.cluster import run_shards
+
+    with storage.run(
+        command.out,
+        verb="corpus cluster",
+        plan=command.settings,
+        sources=resolved.sources,
+        inputs={"source 0": command.source},
+        more=command.settings.executor != "slurm" and not (command.out / documents.FUNNEL_FILE).is_file(),
+    ) as opened:
+        if opened.finished:
+            console.line(f"{command.out} is finished")
+        elif script := run_shards(command.source, command.out, command.settings):
+            console.line(f"submit the shards with: sbatch {script}")
+            console.line("then merge them with the same command and --executor local")
+            return
+        else:
+            for name in (documents.FUNNEL_FILE, documents.DROPS_FILE, stages.DOCUMENTS_FILE):
+                opened.declare(name)
+    _show(command.out, json=command.json)
 
 
 def _export(argv: Sequence[str]) -> None:
@@ -297,8 +336,12 @@ def _make(
             work()
             for name in (documents.FUNNEL_FILE, documents.DROPS_FILE, *outputs):
                 opened.declare(name)
-    rows = documents.read_funnel(command.out)
-    if command.json:
+    _show(command.out, json=command.json)
+
+
+def _show(folder: Path, *, json: bool) -> None:
+    rows = documents.read_funnel(folder)
+    if json:
         console.result([settings.as_document(row) for row in rows])
     else:
         documents.show_funnel(rows)

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-import numpy as np
-
 from selftaught.corpus.documents import Document, FunnelRow
 from selftaught.corpus.urls import domain_of
 
@@ -129,6 +127,8 @@ def _top(counts: Counter[str], total: int, *, by_name: bool = False) -> list[tup
 def _karma(counts: Counter[int]) -> list[str]:
     if not counts:
         return []
+    import numpy as np
+
     values = np.repeat(np.array(sorted(counts)), [counts[value] for value in sorted(counts)])
     row = [int(np.quantile(values, share, method="lower")) for share in _SHARES]
     return _table(

@@ -20,9 +20,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
-from selftaught.corpus.ngrams import ngram_hashes
 from selftaught.corpus.ranges import require_least, require_share
 from selftaught.errors import MissingExtraError, UsageError
 
@@ -151,6 +148,10 @@ def _repetition(text: str, rules: CleaningSettings) -> bool:
 
 def _top_shares(text: str) -> Iterator[tuple[int, float]]:
     """For groups of 2, 3 and 4 words: how much of the text the most frequent of them is, where it is there more than once."""
+    import numpy as np
+
+    from selftaught.corpus.ngrams import ngram_hashes
+
     for n in _NGRAM_SHARES:
         hashes = ngram_hashes(text, n)
         if len(hashes) >= _FEWEST_NGRAMS:

@@ -76,6 +76,12 @@ class Funnel:
         counts = Counter({key: count for key, count in self.counts.items() if key[0] in before})
         return Funnel(storage.Spool(Drop, (drop for drop in self.drops if drop.stage in before)), counts)
 
+    def add(self, other: Funnel) -> None:
+        """Take in what was counted and dropped elsewhere."""
+        self.counts.update(other.counts)
+        for drop in other.drops:
+            self.drops.append(drop)
+
     def save(self, folder: Path) -> None:
         """Write drops and, last, the funnel into a folder."""
         storage.write_jsonl(folder / DROPS_FILE, self.drops)

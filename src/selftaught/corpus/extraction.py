@@ -33,6 +33,8 @@ class ExtractionSettings:
 
     extractor: ExtractorName = "quality"
     """`quality`: trafilatura with resiliparse to fall back on, the best found. `fast`: resiliparse alone, eight times as fast."""
+    processes: int = 0
+    """Processes that extract; 0 for one on each core."""
     seconds_per_page: float = SECONDS
     """A page that takes longer is dropped as `timeout`."""
     memory_bytes: int = MEMORY_BYTES
@@ -42,6 +44,7 @@ class ExtractionSettings:
         """Refuse limits that no page can keep."""
         require_least(self, 0.01, "seconds_per_page")
         require_least(self, 1 << 28, "memory_bytes")
+        require_least(self, 0, "processes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,8 @@ def extract(
     made = [parts / f"{number:06}.jsonl.zst" for number in range(len(files))]
     done = sum(part.is_file() for part in made)
     with console.progress("extracting", len(files), unit="files", done=done) as bar:
-        with Workers(compute.usable_cores(), rules.extractor, rules.seconds_per_page, rules.memory_bytes) as workers:
+        count = rules.processes or compute.usable_cores()
+        with Workers(count, rules.extractor, rules.seconds_per_page, rules.memory_bytes) as workers:
             for file, part in zip(files, made, strict=True):
                 if not part.is_file():
                     storage.write_jsonl(part, _results(file, workers, links))

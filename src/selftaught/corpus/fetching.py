@@ -77,7 +77,7 @@ def fetch(
     rows = (outcome for file in sorted(out.glob("*" + OUTCOMES)) for outcome in read_rows(file, Outcome))
     for outcome in storage.sorted_rows(rows, Outcome, lambda outcome: outcome.url):
         _count(outcome, funnel)
-    return sorted(path for path in out.iterdir() if path.name.endswith(pages.ENDINGS))
+    return sorted(path for path in out.glob("*") if path.name.endswith(pages.ENDINGS))
 
 
 def _done(out: Path) -> tuple[set[int], int]:

@@ -20,7 +20,7 @@ from selftaught.corpus.documents import Document, Funnel, read_rows
 from selftaught.corpus.extraction import ExtractionSettings
 from selftaught.corpus.finishing import DeduplicationSettings, SplitSettings
 from selftaught.corpus.links import Link, LinkSettings, read_links
-from selftaught.corpus.pages import find_archives
+from selftaught.corpus.pages import ENDINGS, find_archives
 from selftaught.corpus.politeness import FetchSettings
 from selftaught.errors import InputError, MismatchError
 
@@ -46,7 +46,7 @@ def fetch_pages(
     """Raw pages of a folder of links. Pages that are there are not fetched again; `places`: see `fetching.fetch`."""
     from selftaught.corpus import fetching
 
-    out, path = Path(out), _links(Path(folder))
+    out, path = Path(out), links_of(Path(folder))
     funnel = _begin(Path(folder), fetching.STAGE)
     total = funnel.counts["links", "kept"]
     rules = settings or FetchSettings()
@@ -61,29 +61,36 @@ def extract_documents(
     settings: ExtractionSettings | None = None,
     *,
     links: str | Path | None = None,
+    may_be_empty: bool = False,
 ) -> None:
     """The main text of a folder of pages that `fetch_pages` made, or of anybody's WARC files and folders of them.
 
-    With `links`, a folder of links, the pages that are linked to are taken, with what is known of their submissions.
+    With `links`, a folder of links, the pages that are linked to are taken, with what is known of their submissions. No text at
+    all is an error unless it `may_be_empty`, as one shard of many may.
     """
     given = list(map(Path, sources))
-    files = find_archives(path / PAGES if (path / PAGES).is_dir() else path for path in given)
-    known = extraction.links_by_address(read_rows(_links(Path(links)), Link)) if links else None
+    places = [path / PAGES if (path / PAGES).is_dir() else path for path in given]
+    none = may_be_empty and not any(path.name.endswith(ENDINGS) for place in places for path in place.rglob("*"))
+    files = [] if none else find_archives(places)
+    known = extraction.links_by_address(read_rows(links_of(Path(links)), Link)) if links else None
     before = Path(links) if links else given[0]
     funnel = Funnel.load(before).until(extraction.STAGE) if before.is_dir() else Funnel()
     target = Path(out) / DOCUMENTS_FILE
     extraction.extract(files, target, funnel, settings or ExtractionSettings(), links=known)
-    if not funnel.counts[extraction.STAGE, "kept"]:
+    if not (may_be_empty or funnel.counts[extraction.STAGE, "kept"]):
         target.unlink()
-    _require(funnel.counts[extraction.STAGE, "kept"], funnel, "documents")
+    _require(may_be_empty or funnel.counts[extraction.STAGE, "kept"], funnel, "documents")
     funnel.save(Path(out))
     extraction.forget_parts(target)
 
 
-def clean_documents(source: str | Path, out: str | Path, settings: CleaningSettings | None = None) -> None:
+def clean_documents(
+    source: str | Path, out: str | Path, settings: CleaningSettings | None = None, *, may_be_empty: bool = False
+) -> None:
     """The documents that pass the filters."""
     funnel = _begin(Path(source), finishing.CLEAN)
-    _write(finishing.clean(_documents(Path(source)), funnel, settings or CleaningSettings()), Path(out), funnel)
+    rows = finishing.clean(_documents(Path(source)), funnel, settings or CleaningSettings())
+    _write(rows, Path(out), funnel, may_be_empty=may_be_empty)
 
 
 def deduplicate_documents(source: str | Path, out: str | Path, settings: DeduplicationSettings | None = None) -> None:
@@ -118,7 +125,8 @@ def _begin(source: Path, stage: str) -> Funnel:
     return funnel
 
 
-def _links(folder: Path) -> Path:
+def links_of(folder: Path) -> Path:
+    """The links of a folder. Raises InputError where there are none."""
     if not (folder / LINKS_FILE).is_file():
         raise InputError(
             f"{folder} holds no links", expected=LINKS_FILE, hint="selftaught corpus links SUBMISSIONS --out DIR"
@@ -138,8 +146,8 @@ def _documents(source: Path) -> Iterator[Document]:
             yield row
 
 
-def _write(rows: Iterable[Document], out: Path, funnel: Funnel) -> None:
-    storage.write_jsonl(out / DOCUMENTS_FILE, _some(rows, funnel, "documents"))
+def _write(rows: Iterable[Document], out: Path, funnel: Funnel, *, may_be_empty: bool = False) -> None:
+    storage.write_jsonl(out / DOCUMENTS_FILE, rows if may_be_empty else _some(rows, funnel, "documents"))
     funnel.save(out)
 
 
@@ -151,7 +159,7 @@ def _some(rows: Iterable[T], funnel: Funnel, what: str) -> Iterator[T]:
     _require(count, funnel, what)
 
 
-def _require(count: int, funnel: Funnel, what: str) -> None:
+def _require(count: object, funnel: Funnel, what: str) -> None:
     if not count:
         reasons = ", ".join(f"{row.count} {row.reason}" for row in funnel.rows() if row.reason not in ("", "kept"))
         raise InputError(f"no {what} are left", got=f"dropped: {reasons}" if reasons else "nothing came in")
