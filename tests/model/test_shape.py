@@ -32,14 +32,17 @@ def test_the_named_sizes_have_the_published_numbers_of_parameters():
     assert counted == published  # millions, as the released files have them; GPT-1's with its 512 positions
 
 
-@pytest.mark.parametrize("norm", ["before", "after"])
-def test_formula_and_network_agree_on_parameters(norm):
-    shape = ModelShape(layers=3, heads=2, channels=16, context=24, vocabulary=50, norm=norm)
+@pytest.mark.parametrize(
+    "options", [{}, {"norm": "after"}, {"tied": False, "inner": 40}, {"norm": "after", "tied": False}]
+)
+def test_formula_and_network_agree_on_parameters(options):
+    shape = ModelShape(layers=3, heads=2, channels=16, context=24, vocabulary=50, **options)
     assert sum(parameter.numel() for parameter in Transformer(shape).parameters()) == cost.parameters(shape)
 
 
-def test_formula_and_profiler_agree_on_operations():
-    model = network(layers=3, vocabulary=64)
+@pytest.mark.parametrize("options", [{}, {"tied": False, "inner": 40}])
+def test_formula_and_profiler_agree_on_operations(options):
+    model = network(layers=3, vocabulary=64, **options)
     ids = torch.zeros(2, 32, dtype=torch.long)
     attention = 6 * 3 * 16 * 32 * ids.numel()  # looking back only; the profiler does not know the fused kernel
     with FlopCounterMode(display=False) as counter:

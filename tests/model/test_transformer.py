@@ -6,7 +6,7 @@ import torch
 from selftaught import compute
 from selftaught.errors import UsageError
 from selftaught.model.cache import Cache
-from selftaught.model.initial import initialise
+from selftaught.model.initial import initialise, resized
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import LOSS_CHUNK, Attention, Transformer, document_mask, loss_sum
 from tests.reference.attention import attention
@@ -134,3 +134,21 @@ def test_a_document_mask_is_as_good_as_each_document_alone(precision):
                 tolerance = 1e-5 if precision is torch.float32 else 0.1
                 torch.testing.assert_close(found[row, start:stop], alone[0], rtol=0, atol=tolerance)
     assert not torch.allclose(found[0], model(ids_BT)[0], atol=1e-2)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("size", [37, 50, 64])
+@torch.no_grad()
+def test_another_number_of_ids_keeps_what_there_was(tied, size):
+    model = network(tied=tied)
+    other = resized(model, size, compute.generator("rows"))
+    ids, kept = IDS % min(size, 50), min(size, 50)
+    assert other.shape.vocabulary == size
+    torch.testing.assert_close(
+        other.logits(other(ids))[..., :kept], model.logits(model(ids))[..., :kept], atol=1e-5, rtol=0
+    )
+    other.tokens.weight.zero_()
+    assert model.tokens.weight.any()
+    if size > 50:
+        rows = resized(network(channels=64, tied=tied), 5000, compute.generator("rows")).head_weight[50:]
+        assert float(rows.std()) == pytest.approx(0.02, rel=0.02)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from selftaught import console, settings
+from selftaught import compute, console, settings
 from selftaught.errors import OutputError, UsageError
 
 
@@ -24,6 +24,9 @@ class Convert(settings.Verb):
     """Folder to make; for gguf, file."""
     to: Literal["hf", "native", "gguf"] = "hf"
     """hf: config.json and model.safetensors for transformers; native: our own folder; gguf: one file for llama.cpp."""
+    vocabulary: int = 0
+    """Rows of the token embedding in what is written, such as 50304, which accelerators like; new ones are drawn, and no text
+    comes to them. 0: as many as there are."""
     tokenizer: Path | None = None
     """Tokenizer folder or file, for weights that come without one (nanoGPT, llm.c); GPT-2's if an installed package has it."""
 
@@ -41,6 +44,7 @@ def _write(command: Convert) -> str:
     """Write the model and return its name."""
     from selftaught.checkpoint import gguf, huggingface, loading, native
     from selftaught.finetuning import exporting, saving
+    from selftaught.model import initial
 
     if command.to == "hf" and saving.is_finetuned(Path(command.source)):
         found = saving.load(Path(command.source))
@@ -48,7 +52,13 @@ def _write(command: Convert) -> str:
         return f"{found.description.name}, fine-tuned on {found.description.task},"
     loaded = loading.load(command.source, tokenizer=command.tokenizer)
     writer = {"hf": huggingface.save, "native": native.save, "gguf": gguf.save}[command.to]
-    writer(loaded.model, loaded.tokenizer, command.out)
+    model = loaded.model
+    if command.vocabulary:
+        if command.vocabulary < loaded.tokenizer.vocabulary_size:
+            least = f"at least the tokenizer's {loaded.tokenizer.vocabulary_size}"
+            raise UsageError("too few ids", expected=least, got=str(command.vocabulary))
+        model = initial.resized(model, command.vocabulary, compute.generator("new ids"))
+    writer(model, loaded.tokenizer, command.out)
     return loaded.name
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -28,3 +30,19 @@ def initialise(model: Transformer, generator: torch.Generator, *, spread: float 
                 last = module.output if isinstance(module, Attention) else getattr(module, "outer", None)
                 if isinstance(module, Attention | FeedForward) and isinstance(last, nn.Linear):
                     last.weight.div_((2 * model.shape.layers) ** 0.5)
+
+
+def resized(model: Transformer, vocabulary: int, generator: torch.Generator, *, spread: float = 0.02) -> Transformer:
+    """A copy with another number of ids: those that there were keep their rows, new ones are drawn as at the beginning."""
+    with torch.device("meta"):
+        copy = Transformer(replace(model.shape, vocabulary=vocabulary))
+    state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    for name in ("tokens.weight", "head.weight"):
+        if name in state:
+            rows = torch.empty(vocabulary, model.shape.channels, dtype=state[name].dtype)
+            nn.init.normal_(rows, std=spread, generator=generator)
+            kept = min(vocabulary, model.shape.vocabulary)
+            rows[:kept] = state[name][:kept]
+            state[name] = rows
+    copy.load_state_dict(state, assign=True)
+    return copy.requires_grad_().train(model.training)
