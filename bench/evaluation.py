@@ -4,9 +4,10 @@
 
 Questions a second of processor time, all threads added, in float32. The peers are handed ids; ours encodes text as part of its
 time. Questions are of the forms of the Children's Book Test (ten candidates after 20 sentences), LAMBADA and Winograd, made
-from the texts that Python carries; two more cases are windows of a long text. Before anything is timed, the log-probabilities
-of all are compared. --quick leaves GPT-2 small out. The harness takes part if `lm_eval` is installed: it is in no extra,
-because it brings a hundred packages along.
+from the texts that Python carries; two more cases are windows of a long text. The turns of a conversation (CoQA's form) are
+answered greedily by ours, all at once, and by transformers' `generate`, one after another. Before anything is timed, the
+log-probabilities of all, and the answers, are compared. --quick leaves GPT-2 small out. The harness takes part if `lm_eval` is
+installed: it is in no extra, because it brings a hundred packages along.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ import torch
 
 from selftaught import compute
 from selftaught.checkpoint import huggingface
-from selftaught.inference import likelihood
+from selftaught.inference import likelihood, prompting
 from selftaught.inference.language_model import LanguageModel
+from selftaught.inference.prompting import Prompt
 from selftaught.model.initial import initialise
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
@@ -41,6 +43,8 @@ SHAPES = {
     "4 x 256": ModelShape(layers=4, heads=4, channels=256, context=1024, vocabulary=VOCABULARY),
     "GPT-2 small": ModelShape(layers=12, heads=12, channels=768, context=1024, vocabulary=50257),
 }
+ANSWER_TOKENS, ANSWERED_CHARACTERS = 20, 1500
+"""Longest answer in a conversation, and the length of its story."""
 PEER_BATCH = 10
 """Sequences at a time in the peers: the candidates of one question."""
 TOLERANCE = 1e-4
@@ -169,6 +173,55 @@ def _peers(
     return found
 
 
+def _conversation(*, turns: int) -> list[str]:
+    """A story and questions about it, each prompt with the turns before it."""
+    story = " ".join(dict(topics)["lambda"].split() + dict(topics)["class"].split())[:ANSWERED_CHARACTERS]
+    asked = [f"Q: What is said of {word}?\nA:" for word in sorted(set(story.split()), key=len)[-turns:]]
+    return [
+        f"{story}\n\n{''.join(f'{one} It is said in the story.' + chr(10) for one in asked[:number])}{question}"
+        for number, question in enumerate(asked)
+    ]
+
+
+def _answers(lm: LanguageModel, prompts: Sequence[str]) -> list[str]:
+    return [one.text for one in prompting.complete(lm, [Prompt(text=one, limit=ANSWER_TOKENS) for one in prompts])]
+
+
+@torch.inference_mode()
+def _generated(model: Any, lm: LanguageModel, prompts: Sequence[str]) -> list[str]:
+    """As the documentation of transformers has it, up to a line end."""
+    stop = sorted(prompting.newline_tokens(lm.tokenizer) | {lm.tokenizer.end_of_text})
+    found = []
+    for prompt in prompts:
+        ids = torch.tensor([lm.tokenizer.encode(prompt)])
+        mask = torch.ones_like(ids)
+        rules = {"max_new_tokens": ANSWER_TOKENS, "do_sample": False, "eos_token_id": stop, "pad_token_id": 0}
+        written = model.generate(ids, attention_mask=mask, **rules)[0, ids.shape[1] :].tolist()
+        text = lm.tokenizer.decode([token for token in written if token != lm.tokenizer.end_of_text])
+        found.append(text.partition("\n")[0])
+    return found
+
+
+def _compare_conversations(bench: SideBySide, name: str, lm: LanguageModel, transformers: ModuleType | None) -> None:
+    if transformers is None:
+        return
+    prompts = _conversation(turns=6 if bench.quick else 12)
+    with tempfile.TemporaryDirectory() as folder:
+        huggingface.save(lm.model, lm.tokenizer, Path(folder))
+        model = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
+    if _answers(lm, prompts) != _generated(model, lm, prompts):
+        raise SystemExit(f"{name}: the answers of transformers and ours differ")
+    bench.compare(
+        f"{name}, conversation",
+        lambda: _answers(lm, prompts),
+        {"transformers": lambda: _generated(model, lm, prompts)},
+        amount=len(prompts),
+        unit="1/CPU-s",
+        repeats=3,
+        warm=False,
+    )
+
+
 def _model(shape: ModelShape, tokenizer: Tokenizer) -> LanguageModel:
     network = Transformer(shape)
     initialise(network, compute.generator("bench"))
@@ -192,6 +245,7 @@ def main() -> None:
         if name == "4 x 256" or not bench.quick:
             lm = _model(shape, tokenizer)
             _compare(bench, name, lm, _peers(lm, transformers, lm_eval))
+            _compare_conversations(bench, name, lm, transformers)
     bench.finish()
 
 
