@@ -86,6 +86,8 @@ def test_what_may_change_when_a_run_is_continued():
             "checkpoint_seconds",
             "checkpoints_kept",
             "parallel",
+            "keep_every",
+            "keep_best",
         )
     }
 

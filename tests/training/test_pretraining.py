@@ -17,8 +17,9 @@ import torch
 from selftaught import errors, storage
 from selftaught.checkpoint import loading, native
 from selftaught.cli.main import main
+from selftaught.cli.watching import Watch
 from selftaught.errors import DamagedFileError, InputError, MismatchError, OutputError, SelftaughtError, UsageError
-from selftaught.report.records import LearningPoint
+from selftaught.report.records import LearningPoint, Sample, Score
 from selftaught.training import pretraining
 from selftaught.training.pretraining import pretrain
 from selftaught.training.step import StepResult
@@ -151,6 +152,39 @@ def test_keeps_as_many_checkpoints_as_asked(tokens: Path, tmp_path: Path) -> Non
     pretrain(plan(checkpoint_seconds=0.0, checkpoints_kept=3), tokens=tokens, out=tmp_path)
     assert [folder.name for folder in loading.checkpoints(tmp_path)] == ["step-000022", "step-000023", "step-000024"]
     assert not list(tmp_path.glob(".*"))
+
+
+def test_keeps_every_so_many_and_the_best_besides(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([3.0, 1.0, 2.0, 2.5])
+    monkeypatch.setattr(pretraining.Heldout, "loss", lambda *_: next(losses))
+    pretrain(plan(keep_every=9, keep_best=True, checkpoints_kept=1), tokens=tokens, out=tmp_path)
+    assert [int(folder.name[5:]) for folder in loading.checkpoints(tmp_path)] == [8, 9, 18, 24]
+    progress = json.loads((tmp_path / "step-000024/training.json").read_text())
+    assert (progress["best"], progress["best_step"]) == (1.0, 8)
+
+
+def test_watching_changes_nothing(whole: Path, tokens: Path, tmp_path: Path) -> None:
+    watch = Watch(every=8, out=tmp_path, prompts=("the cat",), tokens=5)
+    pretrain(plan(), tokens=tokens, out=tmp_path, watch=watch)
+    assert_same_run(whole, tmp_path)
+    texts = [storage.read_lines(path, Sample)[0] for path in sorted((tmp_path / "samples").iterdir())]
+    assert [sample.model.split()[-1] for sample in texts] == ["8", "16", "24"]
+    assert all(sample.prompt == "the cat" and sample.text for sample in texts)
+
+
+def test_the_verb_runs_tasks_on_schedule(tokens: Path, tmp_path: Path) -> None:
+    words = ["train", *SMALL.split(), "--steps", "20", "--tokens", str(tokens), "--out", str(tmp_path / "run")]
+    more = ["--tasks", "heldout", "--corpus", str(tokens.parent / "corpus"), "--watch-every", "10"]
+    assert main([*words, *more[:2]]) == UsageError.exit_code
+    assert not (tmp_path / "run/log.jsonl").exists()
+    assert main([*words, *more]) == 0
+    found = [
+        storage.read_json(tmp_path / f"run/evaluation/step-0000{step}/results.json", list[Score]) for step in (10, 20)
+    ]
+    assert [scores[0].task for scores in found] == ["heldout", "heldout"]
+    assert found[1][0].value != found[0][0].value
 
 
 def damage(path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import compute, console, settings, storage
+from selftaught.cli.watching import Watch
 from selftaught.report.records import LearningPoint
 from selftaught.training.plan import Style, TrainingPlan, recipes
 
@@ -30,6 +31,16 @@ class Train(settings.Verb):
     perplexity on 5 % of the training text; the table is kept as rates.json."""
     tune_steps: int = 0
     """Steps of each short run; 0: a twentieth of --steps, at least 50."""
+    prompts: tuple[str, ...] = ()
+    """Texts to continue while training, to see what has been learned; kept in samples/."""
+    tasks: tuple[str, ...] = ()
+    """Zero-shot tasks to run while training (`selftaught evaluate list`), with --corpus or --data; kept in evaluation/."""
+    corpus: Path | None = None
+    """Corpus for tasks made from held-out text."""
+    data: Path | None = None
+    """Folder of data sets for the other tasks."""
+    watch_every: int = 0
+    """Steps between looks at prompts and tasks; 0: as often as held-out text is measured."""
     tokens: Path
     """Folder of token shards (selftaught pack)."""
     out: Path
@@ -59,6 +70,8 @@ def _train(resolved: settings.Resolved[Train]) -> None:
         def is_finished() -> bool:
             from selftaught.tokens.shards import open_shards, read_index
 
+            if watch := _watch(command):
+                watch.require_text()
             # What cannot be trained is refused before a folder is made for it.
             command.settings.shape(read_index(command.tokens).vocabulary_size)
             mixed = {f"mix {number}": Path(folder) for number, folder in enumerate(command.settings.shares(), start=1)}
@@ -81,9 +94,22 @@ def _train(resolved: settings.Resolved[Train]) -> None:
             from selftaught.training.tuning import tuned
 
             plan = tuned(plan, tokens=command.tokens, out=command.out, steps=command.tune_steps)
-        last = pretrain(plan, tokens=command.tokens, out=command.out)
+        last = pretrain(plan, tokens=command.tokens, out=command.out, watch=_watch(command))
         for first in opened:
             first.declare(last.name)
+
+
+def _watch(command: Train) -> Watch | None:
+    if not command.prompts and not command.tasks:
+        return None
+    return Watch(
+        every=command.watch_every or command.settings.evaluate_every,
+        out=command.out,
+        prompts=command.prompts,
+        tasks=command.tasks,
+        corpus=command.corpus,
+        data=command.data,
+    )
 
 
 def _report(command: Train) -> None:

@@ -84,12 +84,21 @@ def save(
             documents={TRAINING_FILE: progress},
         )
     if processes.machine.rank == 0:
-        folders = loading.checkpoints(out)
-        before = folders[: folders.index(folder) + 1]
-        for extra in set(folders) - set(before[-progress.plan.checkpoints_kept :]):
-            shutil.rmtree(extra)
+        _clean(out, progress)
     processes.wait()
     return folder
+
+
+def _clean(out: Path, progress: Progress) -> None:
+    plan, folders = progress.plan, loading.checkpoints(out)
+    before = folders[: folders.index(folder_of(out, progress.step)) + 1]
+    kept = set(before[-plan.checkpoints_kept :])
+    if plan.keep_every:
+        kept |= {folder for folder in before if int(folder.name.removeprefix("step-")) % plan.keep_every == 0}
+    if plan.keep_best:
+        kept.add(folder_of(out, progress.best_step))
+    for extra in set(folders) - kept:
+        shutil.rmtree(extra)
 
 
 def _save_shares(

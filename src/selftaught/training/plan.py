@@ -75,6 +75,10 @@ class TrainingPlan:
     """Steps between rows of log.jsonl."""
     checkpoint_seconds: float = field(default=60.0, metadata={"changeable": True})
     """Time between checkpoints; a power cut loses at most this much."""
+    keep_every: int = field(default=0, metadata={"changeable": True})
+    """Steps between checkpoints that are kept for good, besides; 0 keeps none."""
+    keep_best: bool = field(default=False, metadata={"changeable": True})
+    """Keep the checkpoint with the lowest loss on held-out text, too; its training.json says which it is."""
     checkpoints_kept: int = field(default=2, metadata={"changeable": True})
     """Checkpoints on the disk; more than one, so that a damaged newest does not cost the run."""
 
@@ -134,7 +138,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("peak_rate", "clip"), lambda value: 0 < value < math.inf, "more than 0"),
     (("dropout", "beta1", "beta2"), lambda value: 0 <= value < 1, "0 or more and less than 1"),
     (
-        ("warmup_steps", "weight_decay", "checkpoint_seconds", "spike_deviations"),
+        ("warmup_steps", "weight_decay", "checkpoint_seconds", "spike_deviations", "keep_every"),
         lambda value: 0 <= value < math.inf,
         "0 or more",
     ),

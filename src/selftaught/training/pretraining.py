@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 
 from selftaught import compute, console, storage
 from selftaught.checkpoint import native
-from selftaught.errors import DivergedError
+from selftaught.errors import DivergedError, UsageError
 from selftaught.model import cost
 from selftaught.model.initial import initialise
 from selftaught.model.transformer import Transformer
@@ -33,18 +33,25 @@ _BYTES_PER_PARAMETER = 12
 """Of a checkpoint: a float32 weight and the optimizer's two means."""
 
 
-def pretrain(plan: TrainingPlan, *, tokens: str | Path, out: str | Path, hold_out: float = 0.0) -> Path:
+Watch = Callable[[Transformer, Tokenizer, int], None]
+"""Looks at a network after a step: it must change neither weights nor torch's own generator."""
+
+
+def pretrain(
+    plan: TrainingPlan, *, tokens: str | Path, out: str | Path, hold_out: float = 0.0, watch: Watch | None = None
+) -> Path:
     """Run a plan on a TOKENS folder; checkpoints and log.jsonl go to `out`. Returns the last checkpoint.
 
     A second call continues after the newest whole checkpoint, with the same result to the bit. Ctrl-C and SIGTERM save a
     checkpoint first. Under torchrun every process calls it alike. With `hold_out`, that share of the training documents is
-    measured on instead of the held-out text, and not trained on. Raises UsageError for a plan that fits no network or number of
-    processes, InputError or DamagedFileError for shards that are none, MismatchError for a tokenizer that is not theirs or
-    a run begun with another plan, OutputError where the disk is too small, DivergedError if the loss is not a number any
-    more.
+    measured on instead of the held-out text, and not trained on. `watch` is called after every step, in rank 0.
+
+    Raises UsageError for a plan that fits no network or number of processes, InputError or DamagedFileError for shards that are
+    none, MismatchError for a tokenizer that is not theirs or a run begun with another plan, OutputError where the disk is too
+    small, DivergedError if the loss is not a number any more.
     """
     with compute.joined():
-        return _Pretraining(plan, Path(tokens), Path(out), hold_out).run()
+        return _Pretraining(plan, Path(tokens), Path(out), hold_out, watch).run()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +104,7 @@ def _examine(plan: TrainingPlan, tokens: Path, out: Path, hold_out: float) -> ch
 
 
 class _Pretraining:
-    def __init__(self, plan: TrainingPlan, tokens: Path, out: Path, hold_out: float) -> None:
+    def __init__(self, plan: TrainingPlan, tokens: Path, out: Path, hold_out: float, watch: Watch | None) -> None:
         compute.keep_freed_memory()
         # Rank 0 looks first: what is wrong is said once.
         found = compute.from_first(lambda: _examine(plan, tokens, out, hold_out))
@@ -116,7 +123,9 @@ class _Pretraining:
             checkpoints.restore(found, self.model, self.optimizer, self.processes)
         elif self.processes.sharded:
             self.optimizer.begin()
-        self.stop = Stop()
+        if watch is not None and self.processes.sharded:
+            raise UsageError("a network cannot be watched that no process has whole", hint="--parallel ddp")
+        self.stop, self.watch = Stop(), watch
         self.pace = Pace(self.model.shape, self.machine)
         self._kept = self.progress.step if found else None
         """The step of the newest checkpoint."""
@@ -141,6 +150,7 @@ class _Pretraining:
                 while self.progress.step < plan.steps:
                     result = self._step()
                     self._log(log, result)
+                    self._watch()
                     bar.advance(plan.step_tokens, self.pace.words(result))
                     self._save_if_wanted()
             except StopRequested as request:
@@ -204,6 +214,7 @@ class _Pretraining:
             loss = heldout.loss(self.model, self.machine, self.processes) if evaluated else None
             if loss is not None:
                 self.pace.heldout = heldout.as_bits_per_byte(loss)
+                self.progress = self.progress.measured(loss)
             self.progress = log.add(
                 self.progress,
                 rate=rate(plan, done - 1),
@@ -212,11 +223,16 @@ class _Pretraining:
                 heldout_bits_per_byte=None if loss is None else heldout.as_bits_per_byte(loss),
             )
 
+    def _watch(self) -> None:
+        if self.watch is not None and self.machine.rank == 0:
+            self.watch(self.model, self.texts.tokenizer, self.progress.step)
+            self.model.train()
+
     def _save_if_wanted(self) -> None:
         """Save when it is time to, by the clock of rank 0; stop all when one was asked to."""
         wanted = time.monotonic() - self._saved > self.plan.checkpoint_seconds and self.machine.rank == 0
         save, asked = self.processes.largest([int(wanted), self.stop.asked or 0])
-        if save:
+        if save or self.progress.is_kept:
             self._save()
         if asked and self.machine.world_size > 1:
             raise StopRequested(asked)

@@ -39,6 +39,10 @@ class Progress:
     """Of the last steps that were no spikes; spikes are seen against them."""
     spikes: int = 0
     """Steps since the last row of the log whose loss leapt or was no number."""
+    best: float | None = None
+    """Lowest held-out loss so far, nats per token."""
+    best_step: int = 0
+    """The step after which it was measured."""
     left_out: int = 0
     """Steps just before that changed nothing, one after another."""
 
@@ -53,6 +57,20 @@ class Progress:
             recent=self.recent if spike else (*self.recent, *seen)[-WINDOW:],
             spikes=self.spikes + spike,
             left_out=0 if result.done else self.left_out + 1,
+        )
+
+    def measured(self, heldout_loss: float) -> Progress:
+        """Where the run stands after a measurement on held-out text."""
+        if self.best is not None and self.best <= heldout_loss:
+            return self
+        return replace(self, best=heldout_loss, best_step=self.step)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a checkpoint of this step is wanted for good."""
+        plan = self.plan
+        return bool(plan.keep_every and self.step % plan.keep_every == 0) or (
+            plan.keep_best and self.step == self.best_step
         )
 
 

@@ -18,6 +18,8 @@ from selftaught.tokenizer import files as vocabulary
 from selftaught.tokens import shards
 
 _SHAPE, _WEIGHTS, _HUGGING_FACE = "shape.json", "model.safetensors", "config.json"
+_SHARES = "model"
+"""Folder of a checkpoint that many processes wrote, each its share."""
 KINDS = (
     "folders of corpus, tokenizer, pack, train, evaluate, generate, overlap, convert and demo",
     "model folders (shape.json or config.json), OpenAI's releases, nanoGPT's .pt, llm.c's .bin",
@@ -120,6 +122,10 @@ def _tokens(path: Path) -> Summary:
 
 def _model(path: Path) -> Summary:
     said = parts.shape_parts(storage.read_json(path / _SHAPE, ModelShape))
+    if not (path / _WEIGHTS).is_file():
+        shares = len(list((path / _SHARES).glob("*.safetensors")))
+        facts = (*said["facts"], Fact(name="weights", value=f"shares of {shares} processes"))
+        return Summary(path=str(path), kind="model folder in shares", facts=facts)
     inside = files.tensors_file(path / _WEIGHTS)
     return Summary(path=str(path), kind="model folder", facts=(*said["facts"], *inside.facts), tables=inside.tables)
 
@@ -215,7 +221,7 @@ def _is_training(path: Path) -> bool:
 _FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Summary]], ...] = (
     (_holds("train.jsonl.zst"), _corpus),
     (_holds(shards.INDEX_FILE), _tokens),
-    (_holds(_SHAPE, _WEIGHTS), _model),
+    (_holds(_SHAPE), _model),
     (_holds(_HUGGING_FACE, _WEIGHTS), _hugging_face),
     (_is_training, _training),
     (_holds(SAMPLES_FILE), _sampling),
