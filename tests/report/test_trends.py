@@ -106,6 +106,13 @@ def test_published_numbers_are_the_papers() -> None:
     assert [one.value for one in published.printed("wikitext103", "perplexity")] == [37.50, 26.37, 22.05, 17.48]
     assert published.nearest("lambada", "perplexity", 2_000_000_000) == "8.63 (1542M)"
     assert published.nearest("heldout", "perplexity", 1) == ""
+    assert published.nearest("cnndm", "rouge_lede3_average", 1) == "0.3155 (1542M)"
+
+
+def test_the_mean_of_table_6_is_the_papers() -> None:
+    shares = published.OVERLAP_WITH_WEBTEXT.values()
+    assert len(shares) == 6
+    assert round(100 * sum(shares) / len(shares), 1) == 3.2
 
 
 def test_shades_grow_as_probability_falls_and_long_samples_are_cut() -> None:

@@ -19,7 +19,7 @@ from selftaught.report.records import RESULTS_FILE, Score
 
 PROBE = "The same weights read this sentence the same way every time."
 """Its log-probability tells whether scores that were kept are of the same model."""
-_LOOKED_FOR = ", ".join(file for task in TASKS.values() for file in task.files)
+_LOOKED_FOR = ", ".join(dict.fromkeys(task.files[0] for task in TASKS.values() if task.files and not task.long))
 
 
 @dataclass(frozen=True, kw_only=True)
