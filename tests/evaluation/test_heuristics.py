@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -200,6 +202,17 @@ def test_cola_of_one_label_and_no_files(lm: LanguageModel, tmp_path: Path) -> No
     for task in ("sst2", "race", "dprd", "winograd-mean"):
         with pytest.raises(InputError, match=task):
             evaluate(lm, task, data=tmp_path, out=tmp_path / "out")
+
+
+def test_a_model_that_gives_no_numbers(tmp_path: Path) -> None:
+    broken = model(seed=2)
+    with torch.no_grad():
+        broken.model.tokens.weight.fill_(math.nan)
+    cola(tmp_path, list("110110"), list("110010"))
+    storage.write_jsonl(tmp_path / "SST-2/dev.jsonl", [{"sentence": "Anna", "label": 1}])
+    for task in ("sst2", "cola"):
+        with pytest.raises(InputError, match="no numbers"):
+            evaluate(broken, task, data=tmp_path, out=tmp_path / "out")
 
 
 def test_the_real_files_are_read(lm: LanguageModel, shared_data: Path, tmp_path: Path) -> None:

@@ -78,6 +78,11 @@ def test_what_is_said_of_other_files(tmp_path: Path, name: str, data: str | byte
         list(read_columns(written(tmp_path, name, data)))
 
 
+def test_a_row_of_several_lines_is_called_by_its_first(tmp_path: Path) -> None:
+    path = written(tmp_path, "x.csv", 'text\n\n"one\ntwo"\nthree\n')
+    assert list(read_columns(path)) == [(3, {"text": "one\ntwo"}), (5, {"text": "three"})]
+
+
 def test_values_as_text() -> None:
     here = Path("x")
     row = {"a": "t", "b": 1, "c": 1.0, "d": 0.5, "e": None, "f": [1], "g": True}

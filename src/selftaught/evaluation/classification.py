@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from selftaught.errors import InputError
 from selftaught.evaluation.labelling import Advance, EntailmentModel, Scored, scorer
-from selftaught.evaluation.measuring import Baseline, Measured
+from selftaught.evaluation.measuring import Baseline, Measured, require_numbers
 from selftaught.evaluation.templates import ClassifySettings, as_labels
 from selftaught.inference.language_model import LanguageModel
 from selftaught.tasks.confusion import Confusion, confusion
@@ -98,7 +97,7 @@ class Classifier:
 
     def _chosen(self, text: str, scored: Scored) -> Classified:
         scores = [score - free for score, free in zip(scored.scores, self._free, strict=True)]
-        _require_numbers(scores, text)
+        require_numbers(scores, repr(text[:60]))
         best = max(range(len(scores)), key=scores.__getitem__)
         shares = _shares(scores) if self._scorer.logarithms else []
         return Classified(
@@ -113,7 +112,7 @@ class Classifier:
         """What each label scores where there is nothing to say: the logarithm of its mean probability, or its mean score."""
         rows = [one.scores for one in self._scorer.score(self.settings.silent, lambda _: None)]
         for row in rows:
-            _require_numbers(row, "a text without content")
+            require_numbers(row, "a text without content")
         if self._scorer.logarithms:
             return tuple(math.log(sum(column) / len(rows)) for column in zip(*map(_shares, rows), strict=True))
         return tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
@@ -148,13 +147,3 @@ def _shares(scores: Sequence[float]) -> list[float]:
     most = max(scores)
     powers = [math.exp(score - most) for score in scores]
     return [power / sum(powers) for power in powers]
-
-
-def _require_numbers(scores: Sequence[float], text: str) -> None:
-    if not all(map(math.isfinite, scores)):
-        raise InputError(
-            "the model gives no numbers",
-            expected="a score for each label",
-            got=f"{', '.join(map(str, scores))} for {text[:60]!r}",
-            hint="Look at the training run: the loss may have diverged.",
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -109,6 +110,7 @@ def cola(asked: Question) -> Result:
         with console.progress(f"CoLA {split}", len(examples), unit="sentences") as bar:
             scored = asked.model.document_log_probs([one.first for one in examples], advance=bar.advance)
         means = [one.total / max(1, len(one.by_token)) for one in scored]
+        measuring.require_numbers([one for one in means if not math.isfinite(one)][:1], f"a sentence of {split}")
         found[split] = [
             SentenceAnswer(id=one.id, sentence=one.first, mean_log_prob=mean, acceptable=bool(one.label))
             for one, mean in zip(examples, means, strict=True)
@@ -147,7 +149,10 @@ def best_threshold(answers: Sequence[SentenceAnswer]) -> float:
 
 def _choices(asked: Question, title: str, chosen: Sequence[Choice], *, mean: bool) -> list[measuring.ChoiceAnswer]:
     with console.progress(title, sum(len(one.candidates) for one in chosen), unit="candidates") as bar:
-        return measuring.choices(asked.model, chosen, advance=bar.advance, mean=mean)
+        answers = measuring.choices(asked.model, chosen, advance=bar.advance, mean=mean)
+    for one in answers:
+        measuring.require_numbers(one.log_probs, f"question {one.id}")
+    return answers
 
 
 def _accuracy(answers: Sequence[measuring.ChoiceAnswer], protocol: str, baseline: Baseline) -> Measured:

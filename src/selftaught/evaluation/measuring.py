@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from selftaught.errors import InputError
 from selftaught.inference.language_model import LanguageModel
 from selftaught.tasks import marking
 from selftaught.tasks.examples import Choice, Passage, Text
@@ -164,6 +166,16 @@ class Measured:
     mark: marking.Mark
     protocol: str
     baseline: Baseline | None = None
+
+
+def require_numbers(values: Sequence[float], what: str) -> None:
+    """Raise InputError if what a model says of `what` holds anything but numbers."""
+    if not all(map(math.isfinite, values)):
+        raise InputError(
+            "the model gives no numbers",
+            got=f"{', '.join(map(str, values))} for {what}",
+            hint="Look at its training run: the loss may have diverged.",
+        )
 
 
 def texts(

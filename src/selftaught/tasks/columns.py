@@ -118,10 +118,12 @@ def _tsv(stream: IO[bytes], path: Path) -> Iterator[tuple[int, Row]]:
 
 def _table(reader: Any, path: Path) -> Iterator[tuple[int, Row]]:
     def cells() -> Iterator[tuple[int, list[str]]]:
+        first = 1
         try:
             for row in reader:
                 if row:
-                    yield reader.line_num, row
+                    yield first, row
+                first = reader.line_num + 1
         except csv.Error as problem:
             raise malformed(path, reader.line_num, expected="CSV", got=str(problem)) from problem
 
