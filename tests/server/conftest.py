@@ -58,7 +58,7 @@ class Heard(logging.Handler):
     """What server and libraries complain of."""
 
     def __init__(self):
-        super().__init__(logging.WARNING)
+        super().__init__(logging.ERROR)
         self.complaints = []
 
     def emit(self, record):

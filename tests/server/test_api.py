@@ -255,6 +255,7 @@ def test_mistakes_are_named(server, name):
         ("GET", "/v1/completions", 405),
         ("POST", "/v1/models", 405),
         ("GET", "/nothing", 404),
+        ("POST", "/v1/chat/completions", 404),
         ("GET", "/v1/models/../../etc/passwd", 404),
     ],
 )

@@ -113,6 +113,29 @@ def test_large_and_late_bodies_are_refused():
         assert server.ask(prompt="the", max_tokens=1)["choices"]
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /%ff%00%2e%2e/ HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n\r\n",
+    ],
+)
+def test_what_is_hardly_http_is_refused(sent):
+    with serving() as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as opened:
+            opened.sendall(sent)
+            opened.shutdown(socket.SHUT_WR)
+            answer = opened.recv(100)
+        assert not answer or answer.startswith(b"HTTP/1.1 4")
+        assert server.client.get("/healthz").status_code == 200
+
+
 def test_a_key_opens_what_is_behind_it():
     with serving(key="sesame") as server:
         get = server.client.get

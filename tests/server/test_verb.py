@@ -89,9 +89,12 @@ def test_models_are_found_where_they_are(ladder, tmp_path):
 
 def test_small_parts_are_sent_at_once():
     """Unless a connection is named TCP, asyncio leaves Nagle's algorithm on, and each answer waits 40 ms."""
-    with running.listen("127.0.0.1", 0) as listening:
-        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
-            assert accepted.proto == socket.IPPROTO_TCP
+    with (
+        running.listen("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.proto == socket.IPPROTO_TCP
 
 
 def test_a_taken_port_is_told(ladder, capsys):

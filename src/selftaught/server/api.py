@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import partial
@@ -44,6 +45,7 @@ class Service:
         """`models` by name; the last is meant where a request names none."""
         self.models, self.limits, self.metrics = dict(models), limits, metrics
         self.engine = Engine(models, limits, metrics)
+        self._begun = int(time.time())
         self._page = Page()
 
     @contextlib.asynccontextmanager
@@ -64,6 +66,7 @@ class Service:
             Route("/v1/models", self.list_models),
             Route("/v1/models/{name:path}", self.one_model),
             Route("/v1/completions", self.complete, methods=["POST"]),
+            Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/v1/attention", self.attend, methods=["POST"]),
             Route("/tokenizer_info", self.tokenizer_info),
             Route("/tokenize", self.tokenize, methods=["POST"]),
@@ -86,11 +89,18 @@ class Service:
 
     async def list_models(self, _: Request) -> Response:
         """All models."""
-        return _json({"object": "list", "data": [looking.described(*item) for item in self.models.items()]})
+        return _json({"object": "list", "data": [self._described(*item) for item in self.models.items()]})
 
     async def one_model(self, request: Request) -> Response:
         """One model."""
-        return _json(looking.described(*self._model(request.path_params["name"])))
+        return _json(self._described(*self._model(request.path_params["name"])))
+
+    def _described(self, name: str, model: LanguageModel) -> dict[str, Any]:
+        return looking.described(name, model, self._begun)
+
+    async def chat(self, _: Request) -> Response:
+        """What clients of chat models ask first."""
+        raise ProblemError(404, "these models only continue texts, nobody taught them to chat; ask /v1/completions")
 
     def _model(self, name: str | None) -> tuple[str, LanguageModel]:
         chosen = next(reversed(self.models)) if name is None else name

@@ -15,9 +15,6 @@ from selftaught.server.problems import ProblemError
 from selftaught.server.texts import written
 from selftaught.tokenizer.files import END_OF_TEXT
 
-_MADE = 1556668800
-"""`created` of every model, since there must be one: OpenAI's release of the second size of GPT-2."""
-
 
 class Attention(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Asks what the last token of a prompt attends to."""
@@ -42,13 +39,13 @@ class Detokenize(msgspec.Struct, kw_only=True):
     model: str | None = None
 
 
-def described(name: str, model: LanguageModel) -> dict[str, Any]:
-    """A model as OpenAI's API lists it, and its shape."""
+def described(name: str, model: LanguageModel, created: int) -> dict[str, Any]:
+    """A model as OpenAI's API lists it, and its shape; `created` is when it was loaded."""
     shape = model.model.shape
     return {
         "id": name,
         "object": "model",
-        "created": _MADE,
+        "created": created,
         "owned_by": "selftaught",
         "parameters": model.parameters,
         "layers": shape.layers,

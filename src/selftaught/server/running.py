@@ -118,7 +118,7 @@ class _Telling(logging.Handler):
 
 
 def _tell_problems() -> None:
-    """What the libraries have to say is a warning on the console."""
+    """Defects are told on the console; what clients do wrong they are told themselves."""
     for name in ("selftaught.server", "uvicorn.error"):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [_Telling(logging.WARNING)], False
+        logger.handlers, logger.propagate = [_Telling(logging.ERROR)], False
