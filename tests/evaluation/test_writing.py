@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from selftaught import storage
 from selftaught.evaluation.protocols import EvaluateSettings
 from selftaught.evaluation.running import evaluate
+from selftaught.inference import prompting
 from selftaught.inference.language_model import LanguageModel
+from selftaught.inference.prompting import Continuation, Prompt
 from selftaught.tasks import summaries, translation
 from tests.evaluation.test_answering import by_metric, says
 
@@ -72,6 +75,24 @@ def test_translations(
     assert 0 < (score.baseline or 0) < 100
     assert "tok:13a" in score.protocol
     assert all(prompt.split("\n")[-1].startswith(ours) for prompt in heard)
+
+
+def test_a_long_sentence_is_asked_whole(lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 96 tokens of context most are taken by the sentence: what is left is for the translation, none for examples."""
+    long = "the white cat who is it " * 6
+    for language in ("en", "fr"):
+        storage.write_text(tmp_path / f"{translation.TEST_FILE}.{language}", f"a\n{long}\nb\n")
+    limits: dict[str, int] = {}
+
+    def complete(_: LanguageModel, prompts: Sequence[Prompt], **__: object) -> list[Continuation]:
+        limits.update({prompt.text: prompt.limit for prompt in prompts})
+        return [Continuation(text=" x", log_prob=0.0, log_prob_text=0.0, stopped=True) for _ in prompts]
+
+    monkeypatch.setattr(prompting, "complete", complete)
+    evaluate(lm, "wmt14-en-fr", data=tmp_path, out=tmp_path / "o", settings=EvaluateSettings(example_pairs=1, seed=3))
+    prompt = f"{long.strip()} ="
+    assert limits[prompt] == lm.context + 1 - prompting.length(lm, prompt)
+    assert limits[prompt] < 2 * prompting.length(lm, long.strip())
 
 
 def test_a_real_model_writes(lm: LanguageModel, data: Path, tmp_path: Path) -> None:

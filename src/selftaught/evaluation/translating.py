@@ -14,7 +14,7 @@ from selftaught.tasks.translation import NAMES, Bilingual, BleuScorer, Language,
 
 SENTENCES_TOGETHER = 64
 TIMES_AS_LONG = 2
-"""A translation has at most so many times the tokens of its source."""
+"""A translation has at most so many times the tokens of its source, and as many as there is room for."""
 
 
 def from_english(asked: Question) -> Result:
@@ -69,10 +69,12 @@ def _wmt14(asked: Question, source: Language, target: Language) -> Result:
 
 def _laid(asked: Question, read: Bilingual, one: Sentence) -> tuple[Prompt, int]:
     """The prompt with as many examples as leave room for a translation, and how many those are."""
-    limit = max(1, min(asked.model.context - 1, TIMES_AS_LONG * prompting.length(asked.model, one.source)))
+    room = asked.model.context + 1
+    limit = min(TIMES_AS_LONG * prompting.length(asked.model, one.source), room - _length(asked, (), one))
+    limit = max(1, limit)
     shown = len(read.examples)
     # The first ones stay, so that the beginning is the same for many sentences and is read once.
-    while shown and _length(asked, read.examples[:shown], one) > asked.model.context + 1 - limit:
+    while shown and _length(asked, read.examples[:shown], one) > room - limit:
         shown -= 1
     return Prompt(text=translation.prompt(read.examples[:shown], one.source), limit=limit), shown
 
