@@ -52,11 +52,14 @@ def _share_cells(share: Overlap) -> tuple[str, ...]:
 def difference_words(one: Memorization) -> str:
     """Whether samples overlap more than real text, with the interval."""
     more = one.more_copied
-    sure = "more" if more.low > 0 else "less" if more.high < 0 else "no different, as far as these documents tell,"
-    return (
-        f"Samples of {one.model} share {sure} with the training text than real continuations do: "
-        f"by document {100 * more.value:+.2f} points (95 %: {100 * more.low:+.2f} to {100 * more.high:+.2f})."
-    )
+    interval = f"by document {100 * more.value:+.2f} points (95 %: {100 * more.low:+.2f} to {100 * more.high:+.2f})"
+    if more.low <= 0 <= more.high:
+        return (
+            f"Samples of {one.model} and real continuations do not differ in how much they share with the training text, "
+            f"as far as these documents tell: {interval}."
+        )
+    sure = "more" if more.low > 0 else "less"
+    return f"Samples of {one.model} share {sure} with the training text than real continuations do: {interval}."
 
 
 def share_figure(found: Sequence[Memorization]) -> Figure | None:
