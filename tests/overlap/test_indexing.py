@@ -16,11 +16,12 @@ from selftaught.corpus import documents
 from selftaught.corpus.documents import Document
 from selftaught.corpus.ngrams import ngram_hashes
 from selftaught.errors import InputError, MismatchError, UsageError
-from selftaught.overlap import chunks, indexing
+from selftaught.overlap import chunks, indexing, lookup
 from selftaught.overlap.bloom import Bloom, Parameters
 from selftaught.overlap.distinct import Distinct
+from selftaught.overlap.lookup import look_up
 from selftaught.overlap.measuring import measure_overlap
-from selftaught.overlap.plan import OverlapSettings
+from selftaught.overlap.plan import IndexSettings, OverlapSettings
 from tests.reference.ngrams import ngrams
 
 WORDS = [f"w{number}" for number in range(40)]
@@ -190,3 +191,34 @@ def test_memory_is_what_is_needed_for_distinct_ngrams() -> None:
     assert 8 * made.blocks.nbytes / distinct < 1.2 * 38.34
     assert made.measured_rate() < 1e-8
     assert isinstance(made, Bloom)
+
+
+@given(TEXTS, TEXTS, st.integers(1, 3))
+def test_what_was_put_in_is_always_found(known: list[str], asked: list[str], n: int) -> None:
+    made = indexing.filled(lambda: known, IndexSettings(words=n))
+    members = {gram for text in known for gram in ngrams(text, n)}
+    with chunks.workers(1) as threads:
+        (found,), located = look_up([*asked, *known], [made.contains], OverlapSettings(words=n), threads)
+    grams = [ngrams(text, n) for text in [*asked, *known]]
+    assert found.totals == [len(part) for part in grams]
+    assert found.hits == [sum(gram in members for gram in part) for part in grams]
+    assert list(located) == [number for number, hits in enumerate(found.hits) if hits]
+
+
+def test_a_million_strings_that_are_not_there_are_not_found() -> None:
+    """The paper's own check of its filter (section 4), at capacity."""
+    made = indexing.filled(lambda: [prose(seed, 10_000) for seed in range(10)], IndexSettings())
+    strings = " ".join(map(str, np.random.default_rng(1).integers(0, 1 << 40, 1_000_007)))
+    with chunks.workers(1) as threads:
+        (found,), _ = look_up([strings], [made.contains], OverlapSettings(), threads)
+    assert (found.totals, found.hits) == ([1_000_000], [0])
+
+
+def test_only_so_much_text_is_kept_to_be_located(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookup, "MOST_LOCATED", 2000)
+    texts = [prose(seed, 100) for seed in range(5)]
+    made = indexing.filled(lambda: texts, IndexSettings())
+    with chunks.workers(2) as threads:
+        (found,), located = look_up(texts, [made.contains], OverlapSettings(), threads)
+    assert list(located) == [0, 1]
+    assert found.hits == [93] * 5
