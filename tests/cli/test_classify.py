@@ -16,6 +16,7 @@ from selftaught.cli.main import main
 from selftaught.finetuning.plan import FinetuningPlan
 from selftaught.finetuning.predicting import FinetunedModel
 from selftaught.finetuning.running import finetune
+from selftaught.report.page import write_report
 from selftaught.report.records import Score
 from selftaught.tasks.labelled import Labelled
 from tests.evaluation.test_classification import model as tiny
@@ -74,8 +75,8 @@ def test_a_folder_keeps_rows_and_scores(
     assert told(capfd, model, data, *COLUMNS, "--out", out)[0] == 0
     scores = storage.read_json(out / "results.json", list[Score])
     assert [(score.task, score.metric, score.n) for score in scores] == [
-        ("classify rows", "accuracy", 2),
-        ("classify rows", "f1_macro", 2),
+        ("rows", "accuracy", 2),
+        ("rows", "f1_macro", 2),
     ]
     assert (scores[0].baseline, scores[0].baseline_words) == (0.5, "always 0")
     kept = storage.read_lines(out / "classified.jsonl", dict)
@@ -83,6 +84,10 @@ def test_a_folder_keeps_rows_and_scores(
     assert scores[0].value == sum(right) / 2
     assert "is finished" in told(capfd, model, data, *COLUMNS, "--out", out)[1]
     assert told(capfd, model, data, *COLUMNS, "--calibrate", "--out", out)[0] == 5
+    assert told(capfd, model, data, *COLUMNS, "--calibrate", "--out", tmp_path / "other")[0] == 0
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert page.count("<td>rows</td>") == 4  # two numbers of each run, and neither stands for a task of the demo
+    assert storage.read_json(tmp_path / "results.json", list[Score]) == []
 
 
 def test_lines_from_a_pipe(model: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

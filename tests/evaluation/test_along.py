@@ -96,6 +96,7 @@ def test_scores_lie_between_guessing_and_the_best_of_others() -> None:
     together, alone = along.all_figures(found)
     assert [point.y for point in together.series[0].points] == pytest.approx([0, 1, 0.5])
     assert (alone.x_label, [point.x for point in alone.series[0].points]) == ("steps", [10, 20, 30])
+    assert together.note == f"standard errors at the end: SST-2, zero-shot {0.1 / 0.432:.2f}"
     assert along.all_figures(found[:1]) == []
     fewer = [scored(1, 3.0, "heldout", "bits_per_byte"), scored(2, 2.0, "heldout", "bits_per_byte")]
     assert along.lines(fewer)[0].best.step == 2

@@ -134,7 +134,7 @@ def _classified(command: Classify, add: Callable[[Row], Any]) -> list[Score]:
         Score(
             model=name,
             parameters=parameters,
-            task=f"classify {command.file.stem}",
+            task=command.file.stem,
             protocol=one.protocol,
             metric=one.metric,
             value=one.mark.value,

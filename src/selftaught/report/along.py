@@ -70,6 +70,12 @@ class Line:
         return (value - scale.guessing) / (scale.best - scale.guessing) if scale is not None else None
 
     @property
+    def normalised_error(self) -> float:
+        """The standard error of the last score on the same scale; 0 where there is none."""
+        scale = self.scale
+        return self.points[-1].score.error / (scale.best - scale.guessing) if scale is not None else 0.0
+
+    @property
     def best(self) -> StepScore:
         """The checkpoint that did best, the earliest of equals."""
         sign = -1 if lower_is_better(self.metric) else 1
@@ -116,6 +122,7 @@ def _together(model: str, shown: Sequence[Line]) -> Figure | None:
             )
             for line in shown
         ],
+        note="standard errors at the end: " + ", ".join(f"{line.title} {line.normalised_error:.2f}" for line in shown),
     )
 
 

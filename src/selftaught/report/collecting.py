@@ -51,6 +51,8 @@ class Material:
     """Smallest model first."""
     along: list[StepScore] = field(default_factory=list)
     """Scores of checkpoints."""
+    classified: list[Score] = field(default_factory=list)
+    """Of `selftaught classify`, every run, in the order in which they were started."""
     curves: dict[str, list[LearningPoint]] = field(default_factory=dict)
     """Name of a trained model -> its log."""
     funnel: list[FunnelRow] = field(default_factory=list)
@@ -125,7 +127,8 @@ def collect(folder: Path) -> Material:
     curves = {path.resolve().name: reader.rows([path], storage.LOG_FILE, LearningPoint) for path in of("train")}
     return Material(
         stages=stages,
-        scores=_newest(reader.listed([*of("evaluate"), *of("classify")], RESULTS_FILE, Score)),
+        scores=_newest(reader.listed(of("evaluate"), RESULTS_FILE, Score)),
+        classified=reader.listed(of("classify"), RESULTS_FILE, Score),
         along=_newest_steps(reader.listed(of("evaluate"), ALONG_FILE, StepScore)),
         curves={name: rows for name, rows in curves.items() if rows},
         funnel=reader.listed(corpora[-1:], FUNNEL_FILE, FunnelRow),
