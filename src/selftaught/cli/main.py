@@ -29,8 +29,9 @@ VERBS = {
     "classify": "labels for texts, without training",
     "overlap": "8-gram overlap of test text with training text",
     "memorize": "whether a model copies its training text",
-    "convert": "weights to and from Hugging Face's format",
+    "convert": "weights from one format to another: OpenAI, Hugging Face, nanoGPT, llm.c, llama.cpp",
     "report": "one self-contained page of everything in a run folder",
+    "track": "a training run's log in TensorBoard, Weights & Biases or trackio",
     "show": "look at any file or folder that selftaught wrote",
 }
 
