@@ -20,7 +20,7 @@ one filter, each in parts of its own, and a part is small enough for the process
 PARTED_BLOCKS = 1 << 13
 """A filter of fewer blocks is of one part, since small parts would fill unevenly."""
 AHEAD = 16
-"""Keys between asking for a block and using it; 8 to 32 are equally fast."""
+"""Keys between asking for a block and using it, a power of two; 8 to 32 are equally fast."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -74,30 +74,31 @@ def _place(key, drawn, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _ask_for(blocks, key):  # type: ignore[no-untyped-def]
-    count = np.uint64(len(blocks))
-    for half in range(1, 3):
-        _prefetch(blocks, np.int64(_place(key, _drawn(key, half), count)))
+def _ask_for(blocks, key, drawn, places):  # type: ignore[no-untyped-def]
+    """Ask for both blocks of a key and remember its random bits and their places."""
+    for half in range(2):
+        drawn[half] = _drawn(key, half + 1)
+        places[half] = np.int64(_place(key, drawn[half], np.uint64(len(blocks))))
+        _prefetch(blocks, places[half])
 
 
 @numba.njit(cache=True, nogil=True)
 def insert(blocks, hashes):  # type: ignore[no-untyped-def]
     """Set the bits of every hash (uint64) in blocks (uint64, count x 8)."""
     six, nine, low, one = np.uint64(6), np.uint64(9), np.uint64(63), np.uint64(1)
+    drawn, places = np.empty((AHEAD, 2), dtype=np.uint64), np.empty((AHEAD, 2), dtype=np.int64)
     for number in range(-AHEAD, len(hashes)):
+        slot = number & (AHEAD - 1)
+        if number >= 0:
+            for half in range(2):
+                block, first = places[slot, half], _more(drawn[slot, half])
+                second = _more(first)
+                for _ in range(BITS_SET // 2):
+                    blocks[block, (first >> six) & np.uint64(7)] |= one << (first & low)
+                    blocks[block, (second >> six) & np.uint64(7)] |= one << (second & low)
+                    first, second = first >> nine, second >> nine
         if number + AHEAD < len(hashes):
-            _ask_for(blocks, hashes[number + AHEAD])
-        if number < 0:
-            continue
-        for half in range(1, 3):
-            drawn = _drawn(hashes[number], half)
-            block = _place(hashes[number], drawn, np.uint64(len(blocks)))
-            first = _more(drawn)
-            second = _more(first)
-            for _ in range(BITS_SET // 2):
-                blocks[block, (first >> six) & np.uint64(7)] |= one << (first & low)
-                blocks[block, (second >> six) & np.uint64(7)] |= one << (second & low)
-                first, second = first >> nine, second >> nine
+            _ask_for(blocks, hashes[number + AHEAD], drawn[slot], places[slot])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -105,24 +106,23 @@ def look_up(blocks, hashes):  # type: ignore[no-untyped-def]
     """Whether all bits of each hash are set."""
     six, nine, low, one = np.uint64(6), np.uint64(9), np.uint64(63), np.uint64(1)
     found = np.empty(len(hashes), dtype=np.bool_)
+    drawn, places = np.empty((AHEAD, 2), dtype=np.uint64), np.empty((AHEAD, 2), dtype=np.int64)
     for number in range(-AHEAD, len(hashes)):
+        slot = number & (AHEAD - 1)
+        if number >= 0:
+            both = one
+            for half in range(2):
+                block, first = places[slot, half], _more(drawn[slot, half])
+                second = _more(first)
+                for _ in range(BITS_SET // 2):
+                    both &= blocks[block, (first >> six) & np.uint64(7)] >> (first & low)
+                    both &= blocks[block, (second >> six) & np.uint64(7)] >> (second & low)
+                    first, second = first >> nine, second >> nine
+                if not both:
+                    break
+            found[number] = both != 0
         if number + AHEAD < len(hashes):
-            _ask_for(blocks, hashes[number + AHEAD])
-        if number < 0:
-            continue
-        both = one
-        for half in range(1, 3):
-            drawn = _drawn(hashes[number], half)
-            block = _place(hashes[number], drawn, np.uint64(len(blocks)))
-            first = _more(drawn)
-            second = _more(first)
-            for _ in range(BITS_SET // 2):
-                both &= blocks[block, (first >> six) & np.uint64(7)] >> (first & low)
-                both &= blocks[block, (second >> six) & np.uint64(7)] >> (second & low)
-                first, second = first >> nine, second >> nine
-            if not both:
-                break
-        found[number] = both != 0
+            _ask_for(blocks, hashes[number + AHEAD], drawn[slot], places[slot])
     return found
 
 
