@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -20,6 +21,8 @@ SPECIAL_TOKENS = ("<|start|>", "<|delimiter|>", "<|extract|>")
 _BATCHES_SORTED_TOGETHER = 50
 """Batches whose examples are sorted by length among themselves: little padding, and an order that is still mostly random."""
 _LEAST_CONTEXT = 8
+_REMEMBERED_TEXTS = 64
+"""Encoded texts that are kept: the questions about one document follow each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +60,8 @@ class Encoder:
     def __init__(self, tokenizer: Tokenizer, kind: Kind, specials: Specials, context: int) -> None:
         if context < _LEAST_CONTEXT:
             raise UsageError("the context is too short", expected=f"at least {_LEAST_CONTEXT} tokens", got=str(context))
-        self.tokenizer, self.kind, self.specials, self.context = tokenizer, kind, specials, context
+        self.kind, self.specials, self.context = kind, specials, context
+        self._encode = lru_cache(_REMEMBERED_TEXTS)(tokenizer.encode)
 
     def encode(self, example: Labelled) -> Encoded:
         """The rows of an example; blanks around its parts do not count."""
@@ -70,16 +74,16 @@ class Encoder:
 
     def _arrangements(self, example: Labelled) -> Iterator[tuple[list[list[int]], bool]]:
         """Parts of each row, and whether the last of them stands behind a delimiter."""
-        first = self.tokenizer.encode(example.first.strip())
+        first = self._encode(example.first.strip())
         if self.kind == "classification":
             yield [first], False
             return
         if self.kind == "choice":
-            question = [self.tokenizer.encode(f" {example.second.strip()}")] if example.second else []
+            question = [self._encode(f" {example.second.strip()}")] if example.second else []
             for option in example.options:
-                yield [first, *question, self.tokenizer.encode(option.strip())], True
+                yield [first, *question, self._encode(option.strip())], True
             return
-        second = self.tokenizer.encode(example.second.strip())
+        second = self._encode(example.second.strip())
         yield [first, second], True
         if self.kind == "similarity":
             yield [second, first], True
