@@ -141,4 +141,7 @@ def test_beginnings_are_cut_between_characters(lm: LanguageModel) -> None:
         part = prompting.beginning(lm, text, tokens)
         assert text.startswith(part)
         assert prompting.length(lm, part) <= tokens
-    assert part == text
+        end = prompting.ending(lm, text, tokens)
+        assert text.endswith(end)
+        assert prompting.length(lm, end) <= tokens
+    assert part == end == text

@@ -386,3 +386,15 @@ def test_the_most_frequent_word_of_a_passage() -> None:
 
 def test_megatrons_rules_are_applied_one_after_another() -> None:
     assert detokenizers.megatron("Saginaw , Mich. , and so on . , or") == "Saginaw, Mich., and so on., or"
+
+
+def test_sentences_of_the_book_test_are_joined_by_blanks_or_newlines(tmp_path: Path) -> None:
+    row = {
+        "task": "CN", "context": [f"It 's {number} ." for number in range(20)],
+        "question": "The XXXXX ran .", "answer": "cat", "candidates": ["cat", "dog", "cat"],
+    }  # fmt: skip
+    storage.write_jsonl(tmp_path / "cbt" / "cbt_CN_examples.jsonl", [row])
+    for join, sign in (("blank", " "), ("newline", "\n")):
+        (one,) = cloze.read_cbt(tmp_path, join)["CN"]  # type: ignore[arg-type]
+        assert one.contexts[0] == sign.join(f"It's {number}." for number in range(20)) + f"{sign}The"
+        assert one.continuations == (" cat ran.", " dog ran.")

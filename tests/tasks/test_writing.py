@@ -62,13 +62,13 @@ def test_baselines_are_sentences_of_the_article() -> None:
     assert summaries.random_three(short, seed=1) == ["One cat sat."]
 
 
-def laid(room: int, hint: str = summaries.HINT) -> tuple[str, bool]:
+def laid(room: int, hint: str = summaries.HINT, *, last: bool = False) -> tuple[str, bool]:
     return summaries.prompt(
         ARTICLE,
         hint=hint,
         room=room,
         length=lambda text: len(text.split()),
-        beginning=lambda text, tokens: " ".join(text.split()[:tokens]),
+        part=lambda text, tokens: " ".join(text.split()[-tokens:] if last else text.split()[:tokens]),
     )
 
 
@@ -76,6 +76,7 @@ def test_the_hint_follows_what_fits_of_the_article() -> None:
     assert laid(99) == (f"{ARTICLE.article}\nTL;DR:", False)
     assert laid(99, "") == (ARTICLE.article, False)
     assert laid(5) == ("One cat sat. Two\nTL;DR:", True)
+    assert laid(5, last=True) == ("flew. Four men slept.\nTL;DR:", True)
     assert laid(0)[0] == summaries.HINT
 
 

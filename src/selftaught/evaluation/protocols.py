@@ -7,6 +7,7 @@ from typing import Literal
 
 from selftaught.compute import DeviceName, PrecisionName
 from selftaught.errors import UsageError
+from selftaught.tasks.cloze import Join
 from selftaught.tasks.modelling import Form, Reading, Units, Version
 from selftaught.tasks.winograd import Form as SchemaForm
 
@@ -35,6 +36,8 @@ class EvaluateSettings:
     """Score the sentences of One Billion Words each alone instead of joined by newlines."""
     clean_lambada: bool = True
     """Straight quotes and a newline before each passage, as the authors said they did."""
+    cbt_join: Join = "blank"
+    """What stands between the sentences of the Children's Book Test."""
     schemas: SchemaForm = "sentences"
     """Partial scoring of schemas: of the sentences as they are, or with the blanks that lm-evaluation-harness has there."""
     word_beams: int = 32
@@ -45,6 +48,8 @@ class EvaluateSettings:
     """Longest answer in CoQA."""
     summary_k: int = 2
     """Summaries are drawn among so many tokens: 2 in the paper's text, 100 by a secondary source."""
+    article_kept: Literal["beginning", "end"] = "beginning"
+    """Which part of an article that does not fit into the model's context is summarised."""
     summary_tokens: int = 100
     """Written after each article; the first three sentences count."""
     example_pairs: int = 5

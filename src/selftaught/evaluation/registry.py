@@ -170,12 +170,13 @@ def _cbt(asked: Question) -> Result:
     """GPT-2 paper, section 3.2."""
     answers: list[ChoiceAnswer] = []
     measured: list[Measured] = []
-    for category, asked_about in cloze.read_cbt(asked.source).items():
+    for category, asked_about in cloze.read_cbt(asked.source, asked.rules.cbt_join).items():
         chosen = asked.limited(asked_about)
         found = _chosen(asked, chosen, f"CBT {category}")
         answers += found
         protocol = (
-            f"candidate and rest of the sentence given all before; {_without_model(chosen)}{asked.rules.first_only}"
+            f"candidate and rest of the sentence given all before, a {asked.rules.cbt_join} between sentences; "
+            f"{_without_model(chosen)}{asked.rules.first_only}"
         )
         measured += _beside(measuring.mark_choices(found, protocol, f"accuracy_{category}"), _frequent(chosen))
     return answers, measured

@@ -47,8 +47,8 @@ def cnn_dm(asked: Question) -> Result:
     drawn = f"top-k {rules.summary_k}, {rules.summary_tokens} tokens, seed {rules.seed}, first three sentences of them"
     without = "sentences of the article, no model"
     return [*found, *lede, *random], [
-        *_mark(hinted, "rouge", f"TL;DR:, {drawn}; {_cut(hinted)}{rules.first_only}", random),
-        *_mark(bare, "rouge_no_hint", f"no hint, {drawn}; {_cut(bare)}{rules.first_only}", random),
+        *_mark(hinted, "rouge", f"TL;DR:, {drawn}; {_cut(hinted, rules.article_kept)}{rules.first_only}", random),
+        *_mark(bare, "rouge_no_hint", f"no hint, {drawn}; {_cut(bare, rules.article_kept)}{rules.first_only}", random),
         *_mark(lede, "rouge_lede3", f"Lede-3: the first three {without}{rules.first_only}", ()),
         *_mark(random, "rouge_random3", f"three random {without}, seed {rules.seed}{rules.first_only}", ()),
     ]
@@ -59,10 +59,9 @@ def _summarise(
 ) -> list[SummaryAnswer]:
     rules, model = asked.rules, asked.model
     room = max(1, model.context + 1 - rules.summary_tokens)
-    length, beginning = partial(prompting.length, model), partial(prompting.beginning, model)
-    laid = [
-        summaries.prompt(one.article, hint=one.hint, room=room, length=length, beginning=beginning) for one in wanted
-    ]
+    length = partial(prompting.length, model)
+    part = partial(prompting.beginning if rules.article_kept == "beginning" else prompting.ending, model)
+    laid = [summaries.prompt(one.article, hint=one.hint, room=room, length=length, part=part) for one in wanted]
     prompts = [
         Prompt(text=text, limit=rules.summary_tokens, seed=compute.seed_of("summaries", rules.seed, one.id))
         for one, (text, _) in zip(wanted, laid, strict=True)
@@ -93,9 +92,9 @@ def _scored(
     )
 
 
-def _cut(found: Sequence[SummaryAnswer]) -> str:
+def _cut(found: Sequence[SummaryAnswer], kept: str) -> str:
     cut, empty = sum(one.cut for one in found), sum(not one.summary for one in found)
-    return f"the end of {cut:,} articles left out for want of room; {empty:,} empty summaries"
+    return f"of {cut:,} articles only the {kept}, for want of room; {empty:,} empty summaries"
 
 
 def _mark(

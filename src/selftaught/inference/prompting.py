@@ -98,3 +98,11 @@ def beginning(lm: LanguageModel, text: str, tokens: int) -> str:
     if len(ids) <= tokens:
         return text
     return lm.tokenizer.decode_bytes(ids[: max(tokens, 0)]).decode("utf-8", "ignore")
+
+
+def ending(lm: LanguageModel, text: str, tokens: int) -> str:
+    """The last `tokens` tokens of a text, cut between characters; all of it if it is shorter."""
+    ids = lm.tokenizer.encode(text)
+    if len(ids) <= tokens:
+        return text
+    return lm.tokenizer.decode_bytes(ids[len(ids) - max(tokens, 0) :]).decode("utf-8", "ignore")

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from selftaught import compute
 from selftaught.errors import InputError
@@ -19,6 +20,7 @@ from selftaught.tasks.words import STOP_WORDS, sentences
 CONTEXT_SENTENCES, CANDIDATES = 20, 10
 CBT_FILES = ("cbt/cbtest_*_valid_2000ex.txt", "cbt/cbt_*_examples.jsonl")
 """The official files (validation: The Jungle Book, of the test set, is in WebText), and rows of examples."""
+Join: TypeAlias = Literal["blank", "newline"]
 _GAP = "XXXXX"
 _WORD = re.compile(r"(?<!\w)[A-Za-z]{4,}(?!\w)")
 
@@ -90,7 +92,7 @@ class _Row:
     candidates: list[str]
 
 
-def read_cbt(data: Path) -> dict[str, list[Choice]]:
+def read_cbt(data: Path, join: Join = "blank") -> dict[str, list[Choice]]:
     """Questions of the Children's Book Test by category (CN, NE, V, P), Penn Treebank's spacing undone.
 
     Raises InputError for a question without a gap or whose answer is no candidate. A candidate that is given twice counts
@@ -103,13 +105,17 @@ def read_cbt(data: Path) -> dict[str, list[Choice]]:
         for number, row in rows:
             if _GAP not in row.question or row.answer not in row.candidates:
                 raise malformed(path, number, expected=f"a question with {_GAP} and its answer among the candidates")
-            found.setdefault(row.task, []).append(_cbt_choice(f"{path.stem}-{number}", row))
+            found.setdefault(row.task, []).append(_cbt_choice(f"{path.stem}-{number}", row, join))
     return found
 
 
-def _cbt_choice(name: str, row: _Row) -> Choice:
+def _cbt_choice(name: str, row: _Row, join: Join) -> Choice:
     before, _, after = row.question.partition(_GAP)
-    context = close_up(" ".join([*row.context, before])).rstrip() + " "
+    if join == "blank":
+        context = close_up(" ".join([*row.context, before])).rstrip() + " "
+    else:
+        lines = [close_up(sentence).strip() for sentence in [*row.context, before]]
+        context = "\n".join(lines) + (" " if lines[-1] else "")
     rest = close_up(f"X{after}").rstrip()[1:]
     return _choice(name, context, rest, list(dict.fromkeys(row.candidates)), row.answer)
 

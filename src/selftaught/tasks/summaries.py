@@ -70,13 +70,13 @@ def random_three(article: Article, seed: int) -> list[str]:
 
 
 def prompt(
-    article: Article, *, hint: str, room: int, length: Callable[[str], int], beginning: Callable[[str, int], str]
+    article: Article, *, hint: str, room: int, length: Callable[[str], int], part: Callable[[str, int], str]
 ) -> tuple[str, bool]:
-    """The article and the hint in at most `room` tokens, and whether the end of the article had to go."""
+    """The article and the hint in at most `room` tokens, and whether only a `part` of the article is there."""
     text = article.article.strip()
     kept = text
     while (over := length(kept + hint) - room) > 0 and kept:
-        kept = beginning(kept, max(0, length(kept) - over))
+        kept = part(kept, max(0, length(kept) - over))
     return kept + hint, kept != text
 
 
