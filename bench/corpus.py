@@ -1,12 +1,13 @@
-"""Corpus stages: links, near duplicates and extraction, ours beside their peers, for speed and for what they find.
+"""Corpus stages beside their peers, for speed and what they find: links, near duplicates, extraction, language, fetching, WARC.
 
     python bench/corpus.py [--quick] [--json FILE]
 
 Speed is rows, documents and pages a second of processor time. Beside it stand the F1 of extracted words on pages with known
 main text, and the share of planted near duplicates that is found. Real links, texts and pages come from ../shared/data;
-without it links are made up, texts are the sources of Python's standard library, and extraction is left out.
+without it links are made up, texts are the sources of Python's standard library, and extraction is left out. Last comes the whole
+chain from HTML to token shards, on one process and on two.
 
-Peers (pip install w3lib rensa readability-lxml resiliparse; each is left out where it is not installed): w3lib is Scrapy's
+Peers (pip install w3lib rensa readability-lxml warcio pycld2; each is left out where it is not installed): w3lib is Scrapy's
 canonicalisation of URLs; rensa gets 5-word shingles made in Python, as its own examples do.
 """
 
@@ -24,11 +25,13 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
+import corpus_web
+from selftaught.corpus.cleaning import language_of
 from selftaught.corpus.deduplication import Fingerprints
 from selftaught.corpus.documents import Funnel
-from selftaught.corpus.extractors import extract_text
+from selftaught.corpus.extractors import ExtractorName, extract_text
 from selftaught.corpus.links import LinkSettings, read_links
 from side_by_side import SideBySide
 
@@ -43,7 +46,14 @@ def main() -> None:
     bench = SideBySide("corpus")
     _compare_links(bench)
     _compare_duplicates(bench)
-    _compare_extraction(bench)
+    pages = list(islice(_gold_pages(), 60 if bench.quick else 250))
+    _compare_extraction(bench, pages)
+    _compare_languages(bench)
+    corpus_web.compare_fetching(bench, BUILD / "pages")
+    if pages:
+        bodies = [body for body, _ in pages]
+        corpus_web.compare_archives(bench, BUILD, bodies)
+        corpus_web.compare_chain(bench, BUILD / "chain", bodies, DATA / "vocab" / "gpt2")
     bench.finish()
 
 
@@ -198,25 +208,40 @@ def _rensa_flags(rensa: ModuleType, texts: Sequence[str]) -> list[bool]:
 # extraction
 
 
-def _compare_extraction(bench: SideBySide) -> None:
-    pages = list(islice(_gold_pages(), 60 if bench.quick else 250))
+def _compare_extraction(bench: SideBySide, pages: Sequence[tuple[bytes, str]]) -> None:
     peers = _extractors(bench)
     if not pages:
         print("../shared/data/html is not there, so extraction is left out")
         return
     bodies = [body for body, _ in pages]
+    ours: dict[ExtractorName, Extractor] = {
+        name: partial(extract_text, content_type="text/html", extractor=name) for name in get_args(ExtractorName)
+    }
     bench.compare(
-        "extraction",
-        lambda: [extract_text(body, "text/html") for body in bodies],
-        {name: _each(extractor, bodies) for name, extractor in peers.items()},
+        "extraction, quality",
+        _each(ours["quality"], bodies),
+        {name: _each(extractor, bodies) for name, extractor in {"ours, fast": ours["fast"], **peers}.items()},
         amount=len(pages),
         unit="pages/s",
         repeats=1 if bench.quick else 3,
         warm=False,
     )
-    ours = _mean_f1(lambda body: extract_text(body, "text/html"), pages)
-    for name, extractor in peers.items():
-        bench.note("extraction, F1 of words", ours, _mean_f1(extractor, pages), name, unit="F1", larger_is_better=True)
+    found = {name: _mean_f1(extractor, pages) for name, extractor in peers.items()}
+    for chosen, extractor in ours.items():
+        own = _mean_f1(extractor, pages)
+        for name, value in found.items():
+            bench.note(f"extraction, {chosen}, F1 of words", own, value, name, unit="F1", larger_is_better=True)
+
+
+def _compare_languages(bench: SideBySide) -> None:
+    texts = list(islice(_texts(), 1000 if bench.quick else 4000))
+    peers: dict[str, Callable[[], object]] = {}
+    if pycld2 := bench.peer("pycld2"):
+        peers["pycld2"] = lambda: [pycld2.detect(text, isPlainText=True) for text in texts]
+    if peers:
+        bench.compare(
+            "language", lambda: [language_of(text) for text in texts], peers, amount=len(texts), unit="documents/s"
+        )
 
 
 def _gold_pages() -> Iterator[tuple[bytes, str]]:

@@ -39,7 +39,7 @@ RUN_FILE, PLAN_FILE, LOG_FILE, LOCK_FILE = "run.json", "plan.json", "log.jsonl",
 TEMPORARY = ".unfinished"
 """Suffix of files that are being written; `sweep` removes those that a killed process left behind."""
 
-_FRAME_BYTES = 1 << 18
+_FRAME_BYTES, _READY_BYTES = 1 << 18, 1 << 18
 
 _REFUSED = (errors.UsageError.exit_code, InputError.exit_code)
 """A run that ended so made nothing of its input: its folder may be begun with other settings or another input."""
@@ -275,26 +275,27 @@ class _Zstandard(io.RawIOBase):
 
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=2**31)
         self._raw, self._frame, self._input, self._ready = raw, self._decompressor.decompressobj(), b"", b""
-        self._begun = False
+        self._begun, self._step = False, 512
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         while not self._ready:
-            data = self._input or self._raw.read(1 << 15)
-            if not data:
+            if not self._input:
+                self._input = self._raw.read(1 << 15)
+            if not self._input:
                 if self._begun:
                     raise EOFError("the last frame is not complete")
                 return 0
+            data, self._input = self._input[: self._step], self._input[self._step :]
             self._ready, self._begun = self._frame.decompress(data), True
-            self._input = b""
+            # A few bytes may stand for megabytes, and there is no telling zstandard to stop: so the next step follows the last.
+            fitting = self._step * _READY_BYTES // max(1, len(self._ready))
+            self._step = min(1 << 15, 2 * self._step, max(16, fitting))
             if self._frame.eof:
-                self._input, self._frame, self._begun = (
-                    self._frame.unused_data,
-                    self._decompressor.decompressobj(),
-                    False,
-                )
+                self._input = self._frame.unused_data + self._input
+                self._frame, self._begun = self._decompressor.decompressobj(), False
         size = min(len(buffer), len(self._ready))
         buffer[:size], self._ready = self._ready[:size], self._ready[size:]
         return size

@@ -27,7 +27,7 @@ KINDS = (
     ".jsonl (.gz, .bz2, .xz, .zst)",
     ".tokens",
     ".safetensors",
-    ".warc.gz",
+    ".warc.zst (.gz)",
     "vocab.bpe",
 )
 
