@@ -41,7 +41,9 @@ def run(batch, arrivals):
         while waiting and waiting[0][1][0] <= step and batch.free:
             number, (_, request) = waiting.pop(0)
             owners[batch.join(request)] = number
-        for one in batch.step():
+        told = batch.step()
+        assert len({one.slot for one in told}) == len(told)
+        for one in told:
             news[owners[one.slot]].append(one)
             if one.ended:
                 del owners[one.slot]

@@ -155,6 +155,13 @@ def test_nothing_stands_for_the_beginning_of_a_document(server, prompt, tokens):
         assert told["choices"][0]["text"] == LOADED["2x16"].generate("", max_new_tokens=5, temperature=0)
 
 
+def test_a_stop_string_is_found_wherever_the_window_slides(server):
+    text = LOADED["2x16"].generate("the", max_new_tokens=90, temperature=0)
+    for place in range(0, len(text) - 3, 3):
+        told = server.ask(prompt="the", max_tokens=90, temperature=0, stop=text[place : place + 3])
+        assert told["choices"][0]["text"] == text[: text.find(text[place : place + 3])]
+
+
 def test_a_text_outgrows_the_context(server):
     told = server.ask(prompt="the foo " * 30, max_tokens=100, temperature=0)
     assert told["choices"][0]["text"] == LOADED["2x16"].generate("the foo " * 30, max_new_tokens=100, temperature=0)

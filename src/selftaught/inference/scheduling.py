@@ -127,13 +127,18 @@ class Batch:
 
     @torch.inference_mode()
     def step(self) -> list[Progress]:
-        """Draw the next token of every text that is ready, and read on in prompts; nothing is told of texts still being read."""
-        news = self._decode()
-        budget = READ_A_STEP
-        for slot in [slot for slot, text in self._texts.items() if text.unread]:
-            while budget > 0 and slot in self._texts and (unread := self._texts[slot].unread):
-                budget -= min(PIECE, len(unread))
-                news += self._read(slot, self._texts[slot])
+        """Draw the next token of every text that is ready, and read on in prompts.
+
+        Of each text there is one piece of news at most, and none of those still being read.
+        """
+        reading = [slot for slot, text in self._texts.items() if text.unread]
+        news, budget = self._decode(), READ_A_STEP
+        for slot in reading:
+            told: list[Progress] = []
+            while budget > 0 and not told:
+                budget -= min(PIECE, len(self._texts[slot].unread))
+                told = self._read(slot, self._texts[slot])
+            news += told
         return news
 
     def _decode(self) -> list[Progress]:

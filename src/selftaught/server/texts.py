@@ -48,13 +48,14 @@ class Assembly:
         if news.drawn is not None:
             self.drawn += 1
             self._held += self._read(news.drawn)
-        ends = [place for one in self._stop if (place := self._held.find(one)) >= 0]
-        if ends:
-            return self._cut(min(ends))
         if news.ended is not None:
             rest = self._stream.end()
             self._place += len(rest)
             self._held += rest
+        ends = [place for one in self._stop if (place := self._held.find(one)) >= 0]
+        if ends:
+            return self._cut(min(ends))
+        if news.ended is not None:
             return self._show(len(self._held), news.ended)
         return self._show(len(self._held) - self._suspicious(), None)
 
