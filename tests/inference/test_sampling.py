@@ -73,6 +73,17 @@ def test_distributions_are_those_of_transformers(seed):
     assert 1 <= (found > 0).sum() < 120
 
 
+@pytest.mark.parametrize("p", [0.05, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("spread", [0.1, 3.0])
+def test_top_p_of_a_large_vocabulary_is_the_slow_one(p, spread):
+    logits = spread * torch.randn(3 * sampling.FIRST_SORTED, generator=compute.generator("large", p))
+    found = sampling.keep_top_p(logits, p).softmax(-1).tolist()
+    expected = sampler.distribution(logits.tolist(), 1.0, 0, p)
+    kept = [sum(value > 0 for value in values) for values in (found, expected)]
+    assert abs(kept[0] - kept[1]) <= 1  # rounding at the border
+    assert found == pytest.approx(expected, abs=2e-3 if kept[0] != kept[1] else 1e-6)
+
+
 @pytest.mark.parametrize("rules", [{"temperature": 0}, {"top_k": 1}, {"top_p": 1e-9, "top_k": 0}, {"min_p": 1}])
 def test_what_leaves_one_token_takes_the_first_choice(rules):
     logits = torch.randn(50, generator=compute.generator(1))

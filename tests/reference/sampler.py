@@ -12,9 +12,11 @@ def distribution(logits: Sequence[float], temperature: float, top_k: int, top_p:
     order = sorted(range(len(logits)), key=lambda token: -logits[token])[: top_k or len(logits)]
     total = sum(weights[token] for token in order)
     kept: list[int] = []
+    reached = 0.0
     for token in order:
-        if sum(weights[one] for one in kept) / total < top_p:
+        if reached / total < top_p:
             kept.append(token)
+            reached += weights[token]
     mass = sum(weights[token] for token in kept)
     return [weights[token] / mass if token in kept else 0.0 for token in range(len(logits))]
 
