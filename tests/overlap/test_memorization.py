@@ -17,10 +17,10 @@ from selftaught.corpus.ngrams import words
 from selftaught.errors import InputError, MismatchError, UsageError
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.sampling import SamplingSettings
-from selftaught.overlap import contexts
+from selftaught.overlap import contexts, indexing
 from selftaught.overlap.drawing import ANSWERS_FILE, Answers
 from selftaught.overlap.memorization import REAL, measure_memorization
-from selftaught.overlap.plan import MemorizeSettings
+from selftaught.overlap.plan import MemorizeSettings, OverlapSettings
 from selftaught.overlap.recall import recalled
 from selftaught.report.records import MEMORIZATION_FILE, Memorization, Piece, Sample
 from selftaught.tokenizer import files
@@ -143,6 +143,20 @@ def test_answers_of_another_model_are_refused(corpus: Path, tmp_path: Path) -> N
     other = LanguageModel(network(vocabulary=TOKENIZER.vocabulary_size, layers=3), TOKENIZER, name="other")
     with pytest.raises(MismatchError, match="another model"):
         Answers(other, tmp_path, seed=1)
+
+
+def test_an_index_that_is_there_is_used_and_must_be_of_the_corpus(corpus: Path, tmp_path: Path) -> None:
+    plain = measure_memorization(Parrot(corpus), corpus, out=tmp_path / "plain", settings=RULES)
+    indexing.filter_of(corpus, tmp_path / "index", OverlapSettings())
+    indexed = measure_memorization(Parrot(corpus), corpus, out=tmp_path / "o", index=tmp_path / "index", settings=RULES)
+    assert not (tmp_path / "o" / "filter.npy").exists()
+    assert indexed.shares == plain.shares
+    indexing.filter_of(corpus, tmp_path / "seven", OverlapSettings(words=7))
+    (tmp_path / "t.txt").write_text(prose(1))
+    indexing.filter_of(tmp_path / "t.txt", tmp_path / "other", OverlapSettings())
+    for name, got in {"seven": "7-grams", "other": "another text"}.items():
+        with pytest.raises(MismatchError, match=got):
+            measure_memorization(Parrot(corpus), corpus, out=tmp_path / "p", index=tmp_path / name, settings=RULES)
 
 
 def drawn(text: str) -> Sample:

@@ -25,6 +25,8 @@ class Memorize(settings.Verb):
     """A model folder, a training run or a Hugging Face GPT-2 folder."""
     corpus: Positional[Path]
     """The corpus folder that it was trained on."""
+    index: Path | None = None
+    """A folder of `selftaught overlap` on the same corpus, or of `overlap index`, whose filter is used instead of making one."""
     out: Path
     """Folder for the result; the same command continues there."""
     settings: MemorizeSettings = field(default_factory=MemorizeSettings)
@@ -43,7 +45,9 @@ def run(argv: Sequence[str]) -> None:
         else:
             from selftaught.overlap.memorization import measure_memorization
 
-            measure_memorization(command.model, command.corpus, out=command.out, settings=command.settings)
+            measure_memorization(
+                command.model, command.corpus, out=command.out, index=command.index, settings=command.settings
+            )
             for name in (MEMORIZATION_FILE, OVERLAP_FILE, COPIED_FILE):
                 opened.declare(name)
     _show(storage.read_json(command.out / MEMORIZATION_FILE, Memorization), command)

@@ -17,7 +17,7 @@ import numpy as np
 from selftaught import console, storage
 from selftaught.corpus import documents, local
 from selftaught.corpus.documents import Funnel
-from selftaught.errors import InputError, UsageError
+from selftaught.errors import InputError, MismatchError, UsageError
 from selftaught.overlap.bloom import PARAMETERS_FILE, Bloom, Content, Parameters
 from selftaught.overlap.chunks import Piece, Workers, hashed, pieces, workers
 from selftaught.overlap.distinct import STANDARD_ERROR, Distinct
@@ -65,6 +65,16 @@ def filter_of(path: Path, out: Path, rules: IndexSettings) -> Bloom:
     made = filled(text_of(path), rules)
     made.save(out, content)
     return made
+
+
+def filter_from(index: Path, path: Path, rules: IndexSettings) -> Bloom:
+    """The filter in `index`, which must be of this text alone. Raises MismatchError if it is of another or of other n-grams."""
+    content = Content(words=rules.words, across=rules.across, texts=(identity(path),))
+    known = read_content(index)
+    if known != content:
+        other = known.kind if known.kind != content.kind else "another text"
+        raise MismatchError(f"{index} is no index of {path}", expected=content.kind, got=other)
+    return Bloom.load(index)
 
 
 def filled(texts: Callable[[], Iterable[str]], rules: IndexSettings) -> Bloom:

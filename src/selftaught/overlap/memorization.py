@@ -14,10 +14,11 @@ from selftaught.errors import InputError
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.sampling import SamplingSettings
 from selftaught.overlap import bootstrap, contexts, diversity, gap, occurrences
+from selftaught.overlap.bloom import Bloom
 from selftaught.overlap.chunks import workers
 from selftaught.overlap.contexts import Context
 from selftaught.overlap.drawing import Answers
-from selftaught.overlap.indexing import filter_of
+from selftaught.overlap.indexing import filter_from, filter_of
 from selftaught.overlap.lookup import look_up
 from selftaught.overlap.plan import MemorizeSettings, OverlapSettings
 from selftaught.overlap.spans import longest_copies
@@ -43,12 +44,14 @@ def measure_memorization(
     corpus: str | Path,
     *,
     out: str | Path,
+    index: str | Path | None = None,
     settings: MemorizeSettings | None = None,
 ) -> Memorization:
     """What a model remembers of the training side of a corpus; memorization.json, overlap.json and copied.jsonl go to `out`.
 
-    Every answer of the model is kept in `out` when it is given, so that a run that was killed goes on where it was. Raises
-    InputError where the corpus has no training or no held-out text that is long enough.
+    `index`: a folder with the filter of that text, which is else made in `out`. Every answer of the model is kept in `out` when
+    it is given, so that a run that was killed goes on where it was. Raises InputError where the corpus has no training or no
+    held-out text that is long enough, MismatchError where the index is of another text.
     """
     rules, corpus, out = settings or MemorizeSettings(), Path(corpus), Path(out)
     if not documents.split_file(corpus, "train").is_file():
@@ -70,10 +73,12 @@ def measure_memorization(
         most=rules.contexts,
         seed=rules.seed,
     )
+    asked = OverlapSettings(words=rules.words)
+    known = filter_from(Path(index), corpus, asked) if index else filter_of(corpus, out, asked)
     drawn = _draw(answers, chosen, rules)
     first = [texts[0] for texts in drawn]
     named = [(REAL, [one.following for one in chosen]), (f"samples {model.name}", first)]
-    shares = _shares(named, corpus, out, rules.words)
+    shares = _shares(named, known, asked)
     found = Memorization(
         model=model.name,
         parameters=model.parameters,
@@ -116,10 +121,8 @@ def _draw(answers: Answers, chosen: Sequence[Context], rules: MemorizeSettings) 
     return drawn
 
 
-def _shares(named: Sequence[tuple[str, list[str]]], corpus: Path, out: Path, n: int) -> list[Overlap]:
+def _shares(named: Sequence[tuple[str, list[str]]], known: Bloom, rules: OverlapSettings) -> list[Overlap]:
     """Figure 5. A text of fewer words than an n-gram counts as one without overlap, so that pairs stay pairs."""
-    rules = OverlapSettings(words=n)
-    known = filter_of(corpus, out, rules)
     rows = []
     with workers(rules.jobs) as threads:
         for name, texts in named:
