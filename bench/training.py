@@ -1,11 +1,12 @@
-"""Training step: ours beside a plain nanoGPT-style loop and transformers' GPT2LMHeadModel, on the same weights and batches.
+"""Training step: ours beside a plain nanoGPT-style loop, transformers and litgpt, on the same weights and batches.
 
     python bench/training.py [--quick] [--json FILE]
 
 Tokens per second of processor time, all threads added, of whole steps: forward, backward, clipping and AdamW, in the format
 that our step would choose on this machine for all contenders. Before anything is timed, the losses of all are compared in
-float32. The plain loop is also timed compiled, but for --quick, which takes one thread and the two small cases. The whole
-wants a quiet machine.
+float32. litgpt has no learned positions: its network is the same without them, and its loss compared with ours with positions
+of zero. It is not in the bench extra, since it holds torch back: install it without its dependencies. The plain loop is also
+timed compiled, but for --quick, which takes one thread and the two small cases. The whole wants a quiet machine.
 """
 
 from __future__ import annotations
@@ -134,6 +135,19 @@ HUGGING_FACE_NAMES = {
 }
 
 
+LITGPT_NAMES = {
+    "tokens": "transformer.wte",
+    "blocks": "transformer.h",
+    "norm": "transformer.ln_f",
+    "attention_norm": "norm_1",
+    "feed_norm": "norm_2",
+    "attention.query_key_value": "attn.qkv",
+    "attention.output": "attn.proj",
+    "feed.inner": "mlp.fc",
+    "feed.outer": "mlp.proj",
+}
+
+
 def _renamed(model: Transformer, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
     """Our weights under a peer's names."""
     found = {}
@@ -174,6 +188,34 @@ def _hugging_face(transformers: ModuleType, case: Case, ours: Transformer) -> nn
     }
     model.load_state_dict(weights | {"lm_head.weight": weights["transformer.wte.weight"]})
     return model.train()
+
+
+def _litgpt(case: Case, ours: Transformer) -> nn.Module:
+    from litgpt.config import Config
+    from litgpt.model import GPT
+
+    plan = case.plan
+    config = Config(
+        name="bench",
+        block_size=plan.context,
+        vocab_size=case.vocabulary,
+        padded_vocab_size=case.vocabulary,
+        n_layer=plan.layers,
+        n_head=plan.heads,
+        n_embd=plan.channels,
+        rotary_percentage=0.0,
+        parallel_residual=False,
+        bias=True,
+        norm_class_name="LayerNorm",
+        mlp_class_name="GptNeoxMLP",
+        gelu_approximate="tanh",
+    )
+    model: Any = GPT(config)
+    model.lm_head.weight = model.transformer.wte.weight
+    weights = {name: weight for name, weight in _renamed(ours, LITGPT_NAMES).items() if name != "positions.weight"}
+    model.load_state_dict(weights | {"lm_head.weight": weights["transformer.wte.weight"]})
+    found: nn.Module = model.train()
+    return found
 
 
 def _steps(
@@ -220,14 +262,11 @@ def _compare(bench: SideBySide, case: Case, transformers: ModuleType | None) -> 
     models: dict[str, nn.Module] = {"plain loop": _plain(case, ours)}
     if transformers:
         models["transformers"] = _hugging_face(transformers, case, ours)
+    if bench.peer("litgpt"):
+        models["litgpt"] = _litgpt(case, ours)
     for model in (ours, *models.values()):
         model.to(machine.device).train()
-    losses: dict[str, Loss] = {
-        name: (lambda ids, targets, model=model: _hugging_face_loss(model, ids, targets))  # type: ignore[misc]  # binds it
-        if name == "transformers"
-        else model
-        for name, model in models.items()
-    }
+    losses = {name: _loss(name, model) for name, model in models.items()}
     _require_same_loss(ours, losses, batch)
     if not bench.quick:
         models["plain loop, compiled"] = _plain(case, ours).to(machine.device)
@@ -242,15 +281,28 @@ def _compare(bench: SideBySide, case: Case, transformers: ModuleType | None) -> 
     )
 
 
-def _hugging_face_loss(model: Any, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    logits = model(ids, use_cache=False).logits
+def _loss(name: str, model: Any) -> Loss:
+    """A peer's mean loss: the plain loop gives it, the others give logits."""
+    if name == "transformers":
+        return lambda ids, targets: _cross_entropy(model(ids, use_cache=False).logits, targets)
+    if name == "litgpt":
+        return lambda ids, targets: _cross_entropy(model(ids), targets)
+    plain: Loss = model
+    return plain
+
+
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
 
 
 def _require_same_loss(ours: Transformer, peers: Mapping[str, Loss], batch: Batch) -> None:
     with torch.no_grad():
-        own = float(loss_sum(ours, *batch)) / batch[1].numel()
+        positions = ours.positions.weight.clone()
         for name, loss in peers.items():
+            if name == "litgpt":
+                ours.positions.weight.zero_()
+            own = float(loss_sum(ours, *batch)) / batch[1].numel()
+            ours.positions.weight.copy_(positions)
             if abs(float(loss(*batch)) - own) > 1e-4:
                 raise SystemExit(f"{name} and ours disagree on the loss: {float(loss(*batch))} and {own}")
 
