@@ -248,4 +248,4 @@ def _run_task(pickled: bytes, rank: int) -> None:
     import dill
 
     compute.follow_parent()
-    dill.loads(pickled)._run_for_rank(rank, rank)  # noqa: S301, SLF001 - our own executor, by the method that datatrove's pool calls
+    dill.loads(pickled)._run_for_rank(rank, rank + 1)  # noqa: S301, SLF001 - our own executor; local rank 0 would log here

@@ -17,12 +17,12 @@ Executor = Literal["local", "ray", "slurm"]
 class ClusterSettings:
     """How work is dealt out."""
 
-    executor: Executor = "local"
+    executor: Executor = field(default="local", metadata={"changeable": True})
     """`local`: processes of this machine. `ray`: a Ray cluster, or one that is started here. `slurm`: writes the script of a job
     array and does not submit it; the same command with `local` merges what the jobs have made."""
     shards: int = 8
     """Into how many tasks the links are dealt; more than machines, for what is lost with one is at most its shard."""
-    workers: int = 2
+    workers: int = field(default=2, metadata={"changeable": True})
     """Tasks under way at a time."""
     cores_per_task: int = 1
     """Processes that extract in one task."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from selftaught import compute, console, storage
@@ -33,7 +33,7 @@ class ExtractionSettings:
 
     extractor: ExtractorName = "quality"
     """`quality`: trafilatura with resiliparse to fall back on, the best found. `fast`: resiliparse alone, eight times as fast."""
-    processes: int = 0
+    processes: int = field(default=0, metadata={"changeable": True})
     """Processes that extract; 0 for one on each core."""
     seconds_per_page: float = SECONDS
     """A page that takes longer is dropped as `timeout`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from selftaught.corpus.ranges import require_least
@@ -14,13 +14,13 @@ class FetchSettings:
 
     user_agent: str = "selftaught/0.1 (research corpus; respects robots.txt)"
     """Who asks; put a way to reach you into it before fetching other people's pages."""
-    concurrent: int = 32
+    concurrent: int = field(default=32, metadata={"changeable": True})
     """Requests under way at a time."""
-    per_host: int = 2
+    per_host: int = field(default=2, metadata={"changeable": True})
     """Requests under way at a time to one host."""
     most_per_host: int = 0
     """Links to one host that are fetched at most, those with most karma; 0 sets no limit."""
-    timeout_seconds: float = 20.0
+    timeout_seconds: float = field(default=20.0, metadata={"changeable": True})
     """Longest time for one page."""
     largest_bytes: int = 8 << 20
     """Larger pages are dropped (after decompression)."""
