@@ -1,8 +1,11 @@
-"""8-gram overlap: ours beside a Python set, rbloom, fastbloom-rs and abloom, all for false positives of at most 1 in 10^8.
+"""8-gram overlap: ours beside a Python set, rbloom, fastbloom-rs, abloom and lm-evaluation-harness' n-grams.
+
+Filters are for false positives of at most 1 in 10^8.
 
     python bench/overlap.py [--quick] [--json FILE]
 
-The peers hold strings, so they are given 8-grams that are made by a regular expression, as such scripts make them. Rates are
+The peers hold strings, so they are given 8-grams that are made by a regular expression, as such scripts make them; the harness
+(where lm_eval is installed) makes its own of the same words and keeps them in a set, as its decontamination does. Rates are
 8-grams a second of processor time: making them (strings or hashes), inserting and looking up what was made before, and all
 of it together, from text to the filter and from text to the answer. Before anything is timed, every contender counts how many
 8-grams of unseen text are in the filter, and all must agree. Memory is bits for each distinct 8-gram.
@@ -11,6 +14,7 @@ The text is that of ../shared/data/text where it is there, else the sources of P
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
@@ -134,6 +138,17 @@ def contenders(bench: SideBySide) -> list[Contender]:
                 add=lambda known, part: known.update(part),
                 hits=members,
                 bits=lambda known: 8.0 * known.byte_count,
+            )
+        )
+    if importlib.util.find_spec("lm_eval") and (janitor := bench.peer("lm_eval.decontamination.janitor")):
+        found.append(
+            Contender(
+                name="lm-eval",
+                made=lambda text: list(janitor.word_ngrams(" ".join(WORD.findall(text.lower())), N)),
+                empty=lambda room: set(),  # noqa: ARG005
+                add=lambda known, part: known.update(part),
+                hits=members,
+                bits=found[1].bits,
             )
         )
     return found
