@@ -303,3 +303,18 @@ def test_curve_tells_first_last_and_lowest_loss(tmp_path: Path) -> None:
     losses = [row.loss for row in fake_demo.learning("1x32")]
     text = files.curve(tmp_path / "log.jsonl")["excerpts"][0].text
     assert f"{losses[0]:.3f} at first, {losses[-1]:.3f} now, lowest {min(losses):.3f}" in text
+
+
+def test_a_measurement_of_memorisation_and_an_index_are_told(demo: Path, tmp_path: Path) -> None:
+    found = summarise(demo / "memorize" / "4x192")
+    assert found.kind == "memorisation"
+    assert [table.title for table in found.tables] == [
+        "8-grams found in the training text",
+        "tokens with the text",
+        "diversity",
+    ]
+    (tmp_path / "t.txt").write_text("one two three four five six seven eight nine")
+    assert main(["overlap", "index", str(tmp_path / "t.txt"), "--out", str(tmp_path / "index")]) == 0
+    told = summarise(tmp_path / "index")
+    assert told.kind == "index of n-grams"
+    assert ("inserted", 2) in [(fact.name, fact.value) for fact in told.facts]

@@ -17,10 +17,11 @@ from selftaught.corpus.documents import Document
 from selftaught.corpus.ngrams import ngram_hashes
 from selftaught.errors import InputError, MismatchError, UsageError
 from selftaught.overlap import chunks, indexing, lookup
-from selftaught.overlap.bloom import Bloom, Parameters
+from selftaught.overlap.bloom import Bloom
 from selftaught.overlap.distinct import Distinct
 from selftaught.overlap.lookup import look_up
 from selftaught.overlap.measuring import measure_overlap
+from selftaught.overlap.parameters import Parameters
 from selftaught.overlap.plan import IndexSettings, OverlapSettings
 from tests.reference.ngrams import ngrams
 

@@ -15,8 +15,9 @@ from selftaught.cli import overlap as verb
 from selftaught.corpus import documents
 from selftaught.corpus.documents import Document, FunnelRow
 from selftaught.errors import DamagedFileError, InputError
-from selftaught.overlap.bloom import BITS_FILE, Bloom, Parameters
+from selftaught.overlap.bloom import Bloom
 from selftaught.overlap.measuring import measure_overlap
+from selftaught.overlap.parameters import BITS_FILE, Parameters
 from selftaught.overlap.plan import OverlapSettings
 from selftaught.overlap.spans import longest_copies
 from selftaught.overlap.wanted import Wanted

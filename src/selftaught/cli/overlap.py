@@ -99,14 +99,15 @@ def _merge(argv: Sequence[str]) -> None:
 
 
 def _declare(opened: storage.Run) -> None:
-    from selftaught.overlap.bloom import BITS_FILE, PARAMETERS_FILE
+    from selftaught.overlap.parameters import BITS_FILE, PARAMETERS_FILE
 
     opened.declare(BITS_FILE)
     opened.declare(PARAMETERS_FILE)
 
 
 def _show_filter(folder: Path, *, json: bool) -> None:
-    from selftaught.overlap.bloom import PARAMETERS_FILE, Bloom, Parameters
+    from selftaught.overlap.bloom import Bloom
+    from selftaught.overlap.parameters import PARAMETERS_FILE, Parameters
 
     known = storage.read_json(folder / PARAMETERS_FILE, Parameters)
     if json:

@@ -13,15 +13,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from selftaught import storage
 from selftaught.errors import DamagedFileError, MismatchError, UsageError
 from selftaught.overlap.chunks import Workers
+from selftaught.overlap.parameters import BITS_FILE, PARAMETERS_FILE, Content, Parameters
 from selftaught.overlap.probing import BITS_SET, BLOCK_BITS, PARTED_BLOCKS, PARTS, by_part, insert, look_up
 
 Array = np.ndarray[Any, Any]
@@ -34,48 +34,10 @@ SCHEME = (
 )
 SLACK = 1.01
 """How far above its capacity a filter may be reckoned to be; the rate is then 9.4e-9."""
-BITS_FILE, PARAMETERS_FILE = "filter.npy", "filter.json"
 _WORDS = BLOCK_BITS // 64
 _LINE_BYTES = 64
 _COUNTED_BLOCKS = 1 << 18
 """Blocks whose set bits are counted at a time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Content:
-    """What was inserted into a filter."""
-
-    words: int
-    """Words of an n-gram."""
-    across: Literal["documents", "stream"]
-    """Whether n-grams end with a document or reach into the next."""
-    texts: tuple[str, ...]
-    """SHA-256 of each text, in ascending order."""
-
-    def united(self, other: Content) -> Content:
-        """The content of two filters together. Raises MismatchError if they hold other n-grams."""
-        if (self.words, self.across) != (other.words, other.across):
-            raise MismatchError("only filters of the same n-grams can be united", expected=self.kind, got=other.kind)
-        return replace(self, texts=tuple(sorted({*self.texts, *other.texts})))
-
-    @property
-    def kind(self) -> str:
-        """Which n-grams, in words."""
-        return (
-            f"{self.words}-grams within documents" if self.across == "documents" else f"{self.words}-grams of a stream"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameters:
-    """What a saved filter is."""
-
-    scheme: str
-    capacity: int
-    keys: int
-    """Insertions so far, repeated keys included."""
-    content: Content
-    sha256: str
 
 
 class Bloom:

@@ -18,9 +18,10 @@ from selftaught import console, storage
 from selftaught.corpus import documents, local
 from selftaught.corpus.documents import Funnel
 from selftaught.errors import InputError, MismatchError, UsageError
-from selftaught.overlap.bloom import PARAMETERS_FILE, Bloom, Content, Parameters
+from selftaught.overlap.bloom import Bloom
 from selftaught.overlap.chunks import Piece, Workers, hashed, pieces, workers
 from selftaught.overlap.distinct import STANDARD_ERROR, Distinct
+from selftaught.overlap.parameters import PARAMETERS_FILE, Content, Parameters
 from selftaught.overlap.plan import IndexSettings
 
 Array = np.ndarray[Any, Any]

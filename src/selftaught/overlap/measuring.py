@@ -12,11 +12,12 @@ import numpy as np
 from selftaught import storage
 from selftaught.corpus import documents
 from selftaught.errors import InputError, UsageError
-from selftaught.overlap.bloom import PARAMETERS_FILE, Bloom
+from selftaught.overlap.bloom import Bloom
 from selftaught.overlap.chunks import Workers, workers
 from selftaught.overlap.comparing import Side, Test, measure_set, overlaps
 from selftaught.overlap.datasets import DataSet, find
 from selftaught.overlap.indexing import filled, filter_of, read_content, text_of
+from selftaught.overlap.parameters import PARAMETERS_FILE
 from selftaught.overlap.plan import OverlapSettings
 from selftaught.overlap.spans import longest_copies
 from selftaught.report.records import COPIED_FILE, OVERLAP_FILE, SAMPLES_FILE, CopiedSpan, Overlap, Sample

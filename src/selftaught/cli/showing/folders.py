@@ -13,7 +13,19 @@ from selftaught.cli.showing.summary import Fact, Summary, Table, excerpt, one_li
 from selftaught.corpus import documents
 from selftaught.errors import DamagedFileError, InputError, SelftaughtError
 from selftaught.model.shape import ModelShape
-from selftaught.report.records import COPIED_FILE, OVERLAP_FILE, RESULTS_FILE, SAMPLES_FILE, Overlap, Sample, Score
+from selftaught.overlap.parameters import PARAMETERS_FILE, Parameters
+from selftaught.report import gaps, memorization
+from selftaught.report.records import (
+    COPIED_FILE,
+    MEMORIZATION_FILE,
+    OVERLAP_FILE,
+    RESULTS_FILE,
+    SAMPLES_FILE,
+    Memorization,
+    Overlap,
+    Sample,
+    Score,
+)
 from selftaught.tokenizer import files as vocabulary
 from selftaught.tokens import shards
 
@@ -21,7 +33,7 @@ _SHAPE, _WEIGHTS, _HUGGING_FACE = "shape.json", "model.safetensors", "config.jso
 _SHARES = "model"
 """Folder of a checkpoint that many processes wrote, each its share."""
 KINDS = (
-    "folders of corpus, tokenizer, pack, train, evaluate, generate, overlap, convert and demo",
+    "folders of corpus, tokenizer, pack, train, evaluate, generate, overlap, memorize, convert and demo",
     "model folders (shape.json or config.json), OpenAI's releases, nanoGPT's .pt, llm.c's .bin",
     ".json",
     ".jsonl (.gz, .bz2, .xz, .zst)",
@@ -166,6 +178,34 @@ def _overlap(path: Path) -> Summary:
     return Summary(path=str(path), kind="overlap", facts=_run_facts(path), tables=(*said["tables"], *more))
 
 
+def _memorization(path: Path) -> Summary:
+    found = storage.read_json(path / MEMORIZATION_FILE, Memorization)
+    said = Fact(name=found.model, value=f"{found.protocol}. {gaps.gap_words(found)}")
+    shown = (
+        (memorization.SHARE_COLUMNS, memorization.share_lines([found]), "8-grams found in the training text"),
+        (memorization.RECALL_COLUMNS, memorization.recall_lines([found]), "tokens with the text"),
+        (memorization.DIVERSITY_COLUMNS, memorization.diversity_lines([found]), "diversity"),
+    )
+    tables = tuple(
+        Table(columns=columns, rows=tuple(line.cells for line in lines), title=title)
+        for columns, lines, title in shown
+        if lines
+    )
+    return Summary(path=str(path), kind="memorisation", facts=(*_run_facts(path), said), tables=tables)
+
+
+def _index(path: Path) -> Summary:
+    known = storage.read_json(path / PARAMETERS_FILE, Parameters)
+    named = (
+        ("holds", f"{known.content.kind} of {len(known.content.texts)} text{'s' * (len(known.content.texts) != 1)}"),
+        ("inserted", known.keys),
+        ("room for", f"{known.capacity:,} distinct ones"),
+        ("scheme", known.scheme),
+    )
+    facts = (Fact(name=name, value=value) for name, value in named)
+    return Summary(path=str(path), kind="index of n-grams", facts=(*_run_facts(path), *facts))
+
+
 def _tokenizer(path: Path) -> Summary:
     said = parts.vocabulary_parts(path)
     return Summary(path=str(path), kind="tokenizer", facts=(*said["facts"], *_run_facts(path)))
@@ -225,7 +265,9 @@ _FOLDERS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Summary]], ...] =
     (_holds(_HUGGING_FACE, _WEIGHTS), _hugging_face),
     (_is_training, _training),
     (_holds(SAMPLES_FILE), _sampling),
+    (_holds(MEMORIZATION_FILE), _memorization),
     (_holds(OVERLAP_FILE), _overlap),
+    (_holds(PARAMETERS_FILE), _index),
     (lambda path: (path / RESULTS_FILE).is_file() and not any(path.glob("*/run.json")), _evaluation),
     (vocabulary.is_tokenizer, _tokenizer),
     (_holds(storage.RUN_FILE), _run),
