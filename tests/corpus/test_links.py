@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,10 @@ from tests.reference.normal_form import normal_form
     [
         ("HTTP://Example.ORG:80/a?b=1&amp;c=2#top", "http://example.org/a?b=1&c=2"),
         ("https://example.org", "https://example.org/"),
+        ("https://example.org?a=b", "https://example.org/?a=b"),
+        ("http://example.org/?a=1&section=2&copy=%203", "http://example.org/?a=1&section=2&copy=%203"),
+        ("http://example.org/a?x=1&amp;section=2&fbclid=Z", "http://example.org/a?x=1&section=2"),
+        ("http://example.org./a?", "http://example.org/a"),
         ("https://example.org/x?utm_source=feed&id=7", "https://example.org/x?id=7"),
         ("http://example.org:8080/x y", "http://example.org:8080/x%20y"),
         ("http://bücher.example/straße", "http://xn--bcher-kva.example/stra%C3%9Fe"),
@@ -45,6 +50,14 @@ def test_normal_form(url: str, normal: str) -> None:
 def test_any_text_is_normalised_or_refused_and_normal_forms_stay(text: str) -> None:
     once = urls.normalise("http://example.org/" + text)
     assert urls.normalise(once) == once
+
+
+@given(st.text(alphabet="aZ9.-_:@%/=&?+utm_fbclid", max_size=30))
+def test_the_short_way_is_the_long_one_for_queries_too(query: str) -> None:
+    url = "http://example.org/a?" + query
+    parts = urlsplit(url)
+    wanted = urlunsplit((*parts[:3], urls._query(parts), ""))
+    assert urls.normalise(url) == wanted
 
 
 @given(st.text(alphabet="aZ9.-_:@%/é [];'\t", max_size=30))

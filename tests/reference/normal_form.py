@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from urllib.parse import quote, urlsplit, urlunsplit
 
 
 def normal_form(url: str) -> str:
     """Normal form of an http address without a query."""
     try:
-        parts = urlsplit(html.unescape(url.strip()))
+        parts = urlsplit(url.strip())
         host, port = (parts.hostname or "").rstrip(".").encode("idna").decode("ascii"), parts.port
     except (ValueError, UnicodeError):
         return ""

@@ -10,8 +10,12 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, url
 _TRACKING = frozenset(("fbclid", "gclid", "igshid", "mc_cid", "mc_eid", "ref_src"))
 _PORTS = {"http": 80, "https": 443}
 
-_NORMAL = re.compile(r"https?://(?:[a-z0-9_-]{1,63}\.)+[a-z0-9_-]{1,63}(/[A-Za-z0-9/%:@!$'()*+,;=~._-]*)?")
-"""Addresses without a query that are in normal form but for the path, which may be missing: more than half of all."""
+_NORMAL = re.compile(
+    r"https?://(?:[a-z0-9_-]{1,63}\.)+[a-z0-9_-]{1,63}(?:(/[A-Za-z0-9/%:@!$'()*+,;=~._-]*)(?:\?[A-Za-z0-9/%:@!$'()*+,=~._&?-]+)?)?"
+)
+"""Addresses in normal form but for tracking parameters and the path, which may be missing: nearly all."""
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});")
+"""With its semicolon: `&section=2` is a parameter and no section sign."""
 _PLAIN_QUERY = re.compile(r"[A-Za-z0-9=&+/:@!$'()*,;~._?-]*")
 _MAYBE_TRACKING = re.compile("|".join(("utm_", *sorted(_TRACKING))))
 
@@ -21,10 +25,10 @@ def normalise(url: str) -> str:
 
     Undoes `&amp;`, lower-cases scheme and host, drops fragment, default port and tracking parameters, quotes what needs it.
     """
-    if found := _NORMAL.fullmatch(url):
+    if (found := _NORMAL.fullmatch(url)) and not ("?" in url and _MAYBE_TRACKING.search(url)):
         return url if found[1] else url + "/"
     try:
-        parts = urlsplit(html.unescape(url.strip()))
+        parts = urlsplit(_ENTITY.sub(lambda entity: html.unescape(entity[0]), url.strip()))
         host, port = (parts.hostname or "").rstrip(".").encode("idna").decode("ascii"), parts.port
     except (ValueError, UnicodeError):  # `http://[URL]` makes urlsplit raise; so do ports and labels that are none
         return ""
