@@ -85,7 +85,7 @@ class Bloom:
                 "the Bloom filter is full",
                 expected=f"at most {self.capacity:,} distinct keys",
                 got=f"about {self.distinct() + len(hashes):,.0f}",
-                hint="Give it more room: --capacity.",
+                hint="Give it more room with --capacity, in another folder.",
             )
         self._room -= len(hashes)
         return hashes
