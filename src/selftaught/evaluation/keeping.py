@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -26,6 +28,7 @@ class Identified(Protocol):
         ...
 
 
+T = TypeVar("T")
 AskedType = TypeVar("AskedType", bound=Identified)
 AnswerType = TypeVar("AnswerType", bound=Identified)
 
@@ -47,6 +50,13 @@ class Measure:
         if abs(self.probe_nats - other.probe_nats) > PROBE_TOLERANCE_NATS:
             changed.append("another model")
         return changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Spent:
+    """Seconds that a block of answers took; stands after it."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +99,18 @@ class Keeping:
         advance(len(kept))
         left = [one for one in asked if one.id not in found]
         for first in range(0, len(left), block):
+            started = time.monotonic()
             answered = list(ask(left[first : first + block]))
-            storage.append_line(self.unfinished, b"\n".join(map(msgspec.json.encode, answered)))
+            rows = [*answered, _Spent(seconds=time.monotonic() - started)]
+            storage.append_line(self.unfinished, b"\n".join(map(msgspec.json.encode, rows)))
             found |= {answer.id: answer for answer in answered}
         return [found[one.id] for one in asked]
+
+    def spent(self) -> float:
+        """Seconds that the answers which are kept took when they were made."""
+        if not self.unfinished.is_file():
+            return 0.0
+        return sum(one.seconds for one in _decoded(self._whole_lines()[1:], _Spent))
 
     def finish(self) -> None:
         """Forget unfinished answers: all of them are written elsewhere."""
@@ -112,13 +130,7 @@ class Keeping:
             raise MismatchError(
                 f"{self.unfinished} was begun otherwise", got=", ".join(changed), hint="Choose another --out."
             )
-        found = []
-        for row in rows[1:]:
-            try:
-                found.append(msgspec.json.decode(row, type=kind))
-            except msgspec.ValidationError:
-                continue  # of another kind of question in the same task
-        return found
+        return list(_decoded(rows[1:], kind))
 
     def _whole_lines(self) -> list[bytes]:
         """The lines of the file; one that was cut short by a kill is removed from it."""
@@ -127,3 +139,10 @@ class Keeping:
         if len(whole) < len(data):
             storage.write_bytes(self.unfinished, whole)
         return whole.splitlines()
+
+
+def _decoded(rows: Iterable[bytes], kind: type[T]) -> Iterator[T]:
+    """The rows of one kind; answers to several kinds of question, and times, stand in one file."""
+    for row in rows:
+        with suppress(msgspec.ValidationError):
+            yield msgspec.json.decode(row, type=kind)

@@ -90,7 +90,7 @@ def _document(rules: EvaluateSettings) -> dict[str, Any]:
 
 
 def _run(name: str, question: Question) -> Kept:
-    started = time.monotonic()
+    started = time.monotonic() - question.keeping.spent()
     answers, measured = TASKS[name].ask(question)
     seconds = time.monotonic() - started
     storage.write_jsonl(question.keeping.folder / f"answers-{name}.jsonl", answers)
