@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from selftaught.corpus import transport
+from selftaught.corpus import fetching, transport
 from selftaught.corpus.documents import Funnel
 from selftaught.corpus.fetching import fetch
 from selftaught.corpus.links import Link
 from selftaught.corpus.pages import read_pages
 from selftaught.corpus.politeness import FetchSettings
+from selftaught.errors import OutputError
 
 HOST = "site.test"
 
@@ -147,3 +148,13 @@ def test_private_addresses_are_refused(tmp_path: Path) -> None:
     links = [Link(url=f"http://{host}/", karma=3) for host in hosts]
     fetch(links, tmp_path, FetchSettings(timeout_seconds=5), funnel)
     assert [drop.reason for drop in funnel.drops] == ["private address"] * len(links)
+
+
+def test_a_disk_that_is_full_ends_the_run(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OutputError("cannot write", got="No space left on device")
+
+    monkeypatch.setattr(fetching, "_BATCH_LINKS", 2)
+    monkeypatch.setattr(fetching.pages, "write_pages", full)
+    with pytest.raises(OutputError, match="No space left"):
+        get(site, tmp_path, "/good", "/moved", "/missing", "/flaky")

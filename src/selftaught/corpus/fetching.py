@@ -154,6 +154,8 @@ class _Crawl:
         self._hosts, self._writer, self._done, self._advance = hosts, writer, done, advance
         self._waiting: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._window = asyncio.Semaphore(_WINDOW)
+        self._failure: BaseException | None = None
 
     async def all(self, links: Iterable[Link], ask: Callable[[Link, Hosts], Awaitable[pages.Page]]) -> None:
         later = storage.Spool(_Later)
@@ -168,7 +170,9 @@ class _Crawl:
                     await self._start(link, ask)
             for row in storage.sorted_rows(later, _Later, lambda row: row.number):
                 await self._start(row.link, ask)
-            await self._drain(0)
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+            self._raise_failure()
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -191,16 +195,23 @@ class _Crawl:
                 yield link
 
     async def _start(self, link: Link, ask: Callable[[Link, Hosts], Awaitable[pages.Page]]) -> None:
-        await self._drain(_WINDOW - 1)
+        await self._window.acquire()
+        self._raise_failure()
         self._waiting[urlsplit(link.url).netloc] += 1
-        self._tasks.add(asyncio.create_task(self._one(link, ask)))
+        task = asyncio.create_task(self._one(link, ask))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
 
-    async def _drain(self, most: int) -> None:
-        """Wait until at most so many links are on their way. Raises what went wrong with one of them, but for its own fate."""
-        while len(self._tasks) > most:
-            ended, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in ended:
-                task.result()
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._window.release()
+        if not task.cancelled() and task.exception():
+            self._failure = task.exception()
+
+    def _raise_failure(self) -> None:
+        """Raise what went wrong with a link, but for its own fate: a disk that is full."""
+        if self._failure:
+            raise self._failure
 
     async def _one(self, link: Link, ask: Callable[[Link, Hosts], Awaitable[pages.Page]]) -> None:
         page, reason = None, ""
