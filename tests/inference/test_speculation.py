@@ -120,4 +120,4 @@ def test_impossible_prompts_are_refused():
 
 
 def test_a_few_proposals_are_read_by_the_compiled_pass():
-    assert MOST_AHEAD + 1 <= compiled.SHORT
+    assert min(compiled.SHORT.values()) >= MOST_AHEAD + 1

@@ -36,8 +36,8 @@ COMPILE_SECONDS = 120
 BLOCK = 64
 """As in decode.c: outputs that are packed side by side."""
 FORMATS: dict[WeightFormat, int] = {"float32": 0, "bfloat16": 1, "int8": 2}
-SHORT = 12
-"""Tokens of a prompt up to which the compiled pass reads them; longer ones are PyTorch's: measured with GPT-2 small."""
+SHORT: dict[WeightFormat, int] = {"float32": 512, "bfloat16": 64, "int8": 128}
+"""Tokens up to which the compiled pass reads a prompt; longer ones PyTorch reads sooner: measured with GPT-2 small."""
 
 
 class _Matrix(ctypes.Structure):
@@ -137,7 +137,7 @@ class CompiledDecoder(Decoder):
 
     def prefill(self, cache: RaggedCache, row: int, tokens: Sequence[int], *, every: bool = False) -> torch.Tensor:
         """As the plain Decoder's."""
-        if len(tokens) > SHORT:
+        if len(tokens) > SHORT[self.weights]:
             return super().prefill(cache, row, tokens, every=every)
         self._check(cache, row, tokens)
         start, count = cache.lengths[row], len(tokens)

@@ -26,7 +26,7 @@
 #define VECTORS 4
 #define BLOCK (LANES * VECTORS)
 #ifdef __AVX512F__
-#define TOGETHER 4 /* tokens whose sums stay in registers: 4 vectors of weights times 4 tokens, of 32 registers */
+#define TOGETHER 6 /* tokens whose sums stay in registers: 4 vectors of weights times 6 tokens, of 32 registers */
 #else
 #define TOGETHER 1
 #endif
@@ -191,7 +191,7 @@ static inline __attribute__((always_inline)) void block_sums(
         floats w[VECTORS];
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) w[v] = weights_at(weight, (long)i * BLOCK + v * LANES, format);
-#pragma GCC unroll 4
+#pragma GCC unroll 6
         for (int t = 0; t < tokens; t++)
 #pragma GCC unroll 4
             for (int v = 0; v < VECTORS; v++) sum[t][v] += w[v] * x[(long)t * inputs + i];
@@ -202,9 +202,12 @@ static inline __attribute__((always_inline)) void block_sums(
 
 #define FOR_TOKENS(format, tokens) \
     case tokens: block_sums(weight, format, x, inputs, tokens, sums); break;
-#if TOGETHER == 4
-#define FOR_FORMAT(format) \
-    switch (tokens) { FOR_TOKENS(format, 1) FOR_TOKENS(format, 2) FOR_TOKENS(format, 3) FOR_TOKENS(format, 4) }
+#if TOGETHER == 6
+#define FOR_FORMAT(format)                                                             \
+    switch (tokens) {                                                                  \
+        FOR_TOKENS(format, 1) FOR_TOKENS(format, 2) FOR_TOKENS(format, 3)              \
+        FOR_TOKENS(format, 4) FOR_TOKENS(format, 5) FOR_TOKENS(format, 6)              \
+    }
 #else
 #define FOR_FORMAT(format) switch (tokens) { FOR_TOKENS(format, 1) }
 #endif
