@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from selftaught import compute
@@ -40,3 +42,16 @@ def test_ranks_come_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_peak_memory_is_plausible() -> None:
     assert 10**7 < compute.peak_memory_bytes() < 10**12
+
+
+def test_alone_the_first_process_is_the_only_one() -> None:
+    with compute.joined():
+        assert compute.from_first(lambda: 7) == 7
+        with pytest.raises(UsageError):
+            compute.from_first(lambda: compute.machine("mps" if sys.platform == "linux" else "cuda"))
+
+
+def test_the_measured_peak_and_memory_are_plausible() -> None:
+    machine = compute.machine("cpu", "float32")
+    assert 1e7 < compute.measured_flops_per_second(machine, repeats=1) < 1e16
+    assert compute.device_memory_bytes(machine) == compute.peak_memory_bytes()
