@@ -9,7 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import console, settings
-from selftaught.report import tracking
+from selftaught.training import tracking
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ import pytest
 from selftaught import storage
 from selftaught.cli.main import main
 from selftaught.errors import InputError, MissingExtraError
-from selftaught.report import tracking
 from selftaught.report.records import LearningPoint
-from selftaught.report.tracking import track
+from selftaught.training import tracking
+from selftaught.training.tracking import track
 
 
 def point(step: int, **more: Any) -> LearningPoint:
