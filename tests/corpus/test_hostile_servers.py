@@ -164,6 +164,30 @@ def test_each_way_to_harm_has_its_reason(server: Server, tmp_path: Path) -> None
     assert 'if-range: "one"' in server.ranges[0].lower()
 
 
+def test_a_host_that_is_busy_is_left_alone_by_all(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one page waits as the host has asked, no other page of it is asked for."""
+    asked: list[str] = []
+
+    def reply(self: Server, path: str, _: str) -> bytes:
+        if path == "/robots.txt":
+            return answer(b"")
+        asked.append(path)
+        if path == "/0" and asked.count("/0") == 1:
+            return b"HTTP/1.1 429 Slow down\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        return answer(WHOLE)
+
+    monkeypatch.setattr(Server, "reply", reply)
+    paused: list[float] = []
+    pause = hosts.Host.pause
+    monkeypatch.setattr(hosts.Host, "pause", lambda self, seconds: (paused.append(seconds), pause(self, seconds)))
+    found = get(server, tmp_path, *(f"http://busy.test/{number}" for number in range(4)), per_host=1)
+    assert set(found.values()) == {WHOLE.decode()}
+    assert asked == ["/0", "/0", "/1", "/2", "/3"]
+    assert paused == [1.0]
+
+
 def test_robots_txt_that_does_not_come_allows_nothing_and_no_page_is_asked_for(server: Server, tmp_path: Path) -> None:
     urls = [f"http://slow-robots.test/{number}" for number in range(50)]
     found = get(server, tmp_path, *urls, timeout_seconds=0.3)

@@ -6,7 +6,7 @@ find a pair right at the threshold with probability 0.995 (0.8: 21 bands of 6 mi
 shingle by shingle, so nothing is merged that is not similar.
 
 Of duplicates the one with most karma stays, of equal ones the first. A document is dropped for one that stays, never for
-one that is dropped itself, so that likeness does not creep from one text to the next. In memory are about 60 bytes a document;
+one that is dropped itself, so that likeness does not creep from one text to the next. In memory are about 100 bytes a document;
 band keys and shingles (32 bits each) lie on the temporary disk.
 """
 

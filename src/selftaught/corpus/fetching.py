@@ -105,7 +105,7 @@ async def _page(link: Link, hosts: Hosts, transport: Transport) -> pages.Page:
     for _ in range(REDIRECTS + 1):
         async with hosts.allowed(url) as host:
             try:
-                found = await transport.get(url, pages.KINDS)
+                found = await transport.get(url, pages.KINDS, host.pause)
             except PageProblem as problem:
                 host.answered(problem)
                 raise

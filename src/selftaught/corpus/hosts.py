@@ -48,7 +48,11 @@ class Host:
         """Remember whether the host lives, and how long it wants to be left alone."""
         self.failures = self.failures + 1 if problem is not None and problem.reason in _SILENT else 0
         if problem is not None and problem.wait_seconds <= LONGEST_WAIT_SECONDS:
-            self.free_at = max(self.free_at, asyncio.get_running_loop().time() + problem.wait_seconds)
+            self.pause(problem.wait_seconds)
+
+    def pause(self, seconds: float) -> None:
+        """Ask the host for nothing more until so many seconds have passed."""
+        self.free_at = max(self.free_at, asyncio.get_running_loop().time() + seconds)
 
 
 class Hosts:

@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Container, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,8 +64,13 @@ class Transport:
         self._session, self._rules = session, rules
         self._slots = asyncio.Semaphore(rules.concurrent)
 
-    async def get(self, url: str, kinds: Container[str] | None) -> Page | str:
-        """One page, or the address that it redirects to; tries again after passing failures. Raises PageProblem."""
+    async def get(
+        self, url: str, kinds: Container[str] | None, pause: Callable[[float], None] | None = None
+    ) -> Page | str:
+        """One page, or the address that it redirects to; tries again after passing failures. Raises PageProblem.
+
+        `pause` is told when the server wants to be left alone, and for how many seconds, so that others wait too.
+        """
         begun = _Begun()
         for attempt in range(RETRIES + 1):
             try:
@@ -75,6 +80,8 @@ class Transport:
                 last = attempt == RETRIES or problem.wait_seconds > LONGEST_WAIT_SECONDS
                 if problem.reason not in _TRY_AGAIN or last:
                     raise
+                if pause and problem.wait_seconds:
+                    pause(problem.wait_seconds)
                 await asyncio.sleep(max(self._rules.first_pause_seconds * 4**attempt, problem.wait_seconds))
         raise AssertionError("the loop returns or raises")
 
