@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -302,7 +303,7 @@ def test_the_verb_finds_damage_that_no_length_shows(
 
 
 SMALL = (
-    "--layers 1 --heads 2 --channels 16 --context 16 --steps 150 --batch-size 4 --log-every 1 --checkpoint-seconds 0.2"
+    "--layers 1 --heads 2 --channels 16 --context 16 --steps 150 --batch-size 4 --log-every 1 --checkpoint-seconds 0.02"
 )
 
 
@@ -310,16 +311,24 @@ def command(tokens: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "selftaught", "train", "--tokens", str(tokens), "--out", str(out), *SMALL.split()]
 
 
+def newest_step(out: Path) -> int:
+    return max((int(folder.name[5:]) for folder in loading.checkpoints(out)), default=0)
+
+
 @pytest.mark.slow
 def test_the_command_survives_kill_9(tokens: Path, tmp_path: Path) -> None:
     whole = subprocess.run([*command(tokens, tmp_path / "a"), "--json"], capture_output=True, text=True, check=True)
     assert json.loads(whole.stdout)["step"] == 150
-    process = subprocess.Popen(command(tokens, tmp_path / "b"), stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not loading.checkpoints(tmp_path / "b") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+    draw, done = random.Random(7), 0
+    for _ in range(3):
+        # At random moments: between steps, in them, and while a checkpoint is written.
+        process = subprocess.Popen(command(tokens, tmp_path / "b"), stdout=subprocess.DEVNULL)
+        while process.poll() is None and newest_step(tmp_path / "b") <= done:
+            time.sleep(0.005)
+        time.sleep(draw.random() / 10)
+        process.kill()
+        process.wait()
+        done = newest_step(tmp_path / "b")
     subprocess.run(command(tokens, tmp_path / "b"), check=True, stdout=subprocess.DEVNULL)
     assert_same_run(tmp_path / "a", tmp_path / "b")
     again = subprocess.run(command(tokens, tmp_path / "b"), capture_output=True, text=True, check=True)
