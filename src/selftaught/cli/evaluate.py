@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from selftaught import console, settings, storage
 from selftaught.errors import UsageError
 from selftaught.evaluation.protocols import MODES, EvaluateSettings
-from selftaught.report.records import ALONG_FILE, RESULTS_FILE, Score
+from selftaught.report.records import ALONG_FILE, RESULTS_FILE, SPLIT_FILE, OverlapSplit, Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,9 @@ class Evaluate(settings.Verb):
     """Settings to begin with: `paper`, `harness` (as lm-evaluation-harness computes), `raw` (text as it is, by tokens)."""
     out: Path
     """Folder for scores and answers."""
+    overlap: Path | None = None
+    """Folder of `selftaught overlap CORPUS --data DATA`: each score also on the examples without overlap with the training text,
+    and on those with any (GPT-2 paper, section 4)."""
     along: bool = False
     """Evaluate every checkpoint that a training run kept, not only the newest (GPT-1 paper, figure 2, right)."""
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
@@ -46,6 +49,8 @@ def run(argv: Sequence[str]) -> None:
     command = resolved.command
     from selftaught.evaluation import along, running
 
+    if command.overlap is not None and command.along:
+        raise UsageError("--overlap is of one model", expected="--overlap or --along")
     if command.hub:
         _fetch(command)
 
@@ -71,7 +76,40 @@ def run(argv: Sequence[str]) -> None:
             opened.declare(RESULTS_FILE)
             if command.along:
                 opened.declare(ALONG_FILE)
-    _show(storage.read_json(command.out / RESULTS_FILE, list[Score]), json=command.json)
+    scores = storage.read_json(command.out / RESULTS_FILE, list[Score])
+    if command.overlap is None:
+        _show(scores, json=command.json)
+        return
+    from selftaught.evaluation import contamination
+
+    splits = contamination.by_overlap(command.out, command.overlap, scores)
+    storage.write_json(command.out / SPLIT_FILE, splits)
+    if command.json:
+        documents = {
+            "scores": list(map(settings.as_document, scores)),
+            "by_overlap": list(map(settings.as_document, splits)),
+        }
+        console.result(documents)
+        return
+    _show(scores, json=False)
+    _show_splits(splits)
+
+
+def _show_splits(splits: list[OverlapSplit]) -> None:
+    def said(value: float | None, error: float | None, n: int) -> str:
+        return f"{value:.4g} ±{error:.2g} ({n:,})" if value is not None and error is not None else "none"
+
+    rows = [
+        (
+            one.task,
+            one.metric,
+            f"{one.value:.4g}",
+            said(one.without, one.without_error, one.without_n),
+            said(one.within, one.within_error, one.within_n),
+        )
+        for one in splits
+    ]
+    console.table(["task", "metric", "all", "without overlap (examples)", "with overlap (examples)"], rows)
 
 
 def _fetch(command: Evaluate) -> None:

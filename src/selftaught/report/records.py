@@ -14,6 +14,7 @@ ALONG_FILE = "along.json"
 SAMPLES_FILE = "samples.jsonl"
 OVERLAP_FILE, COPIED_FILE = "overlap.json", "copied.jsonl"
 EXAMPLES_FILE = "examples-{name}.jsonl"
+SPLIT_FILE = "by-overlap.json"
 """Overlap of a data set's examples; `name` as its task is called."""
 MEMORIZATION_FILE = "memorization.json"
 FINETUNED_FILE = "finetuned.json"
@@ -127,6 +128,26 @@ class ExampleOverlap:
     """n-grams that stand in the corpus."""
     in_own: int | None = None
     """n-grams that stand in the data set's own training text, where that is there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlapSplit:
+    """A score on the examples of which nothing stands in the training text, and on the others (GPT-2 paper, section 4)."""
+
+    model: str
+    task: str
+    metric: str
+    protocol: str
+    value: float
+    """On all examples."""
+    without: float | None
+    """On those without overlap; None if there are none."""
+    without_error: float | None
+    without_n: int
+    within: float | None
+    """On those with any."""
+    within_error: float | None
+    within_n: int
 
 
 @dataclass(frozen=True, kw_only=True)
