@@ -55,3 +55,13 @@ def test_the_measured_peak_and_memory_are_plausible() -> None:
     machine = compute.machine("cpu", "float32")
     assert 1e7 < compute.measured_flops_per_second(machine, repeats=1) < 1e16
     assert compute.device_memory_bytes(machine) == compute.peak_memory_bytes()
+
+
+@pytest.mark.parametrize("size", [1, 1000, 5_000_000])
+def test_large_pages_keep_what_is_written(size):
+    import torch
+
+    numbers = torch.empty(size, dtype=torch.uint8)
+    compute.prefer_large_pages(numbers.data_ptr(), numbers.nbytes)
+    numbers.copy_(torch.arange(size) % 251)
+    assert torch.equal(numbers, (torch.arange(size) % 251).to(torch.uint8))

@@ -204,8 +204,8 @@ class CompiledDecoder(Decoder):
             scale_by_layer=int(shape.scale_by_layer),
             format=FORMATS[self.weights],
             epsilon=shape.norm_epsilon,
-            tokens=self._address(model.tokens.weight),
-            positions=self._address(model.positions.weight),
+            tokens=self._shared(model.tokens.weight),
+            positions=self._shared(model.positions.weight),
             norm=self._norm(model.norm) if shape.norm == "before" else None,
             layer=ctypes.cast(layers, ctypes.POINTER(_Layer)),
             head=self._matrix(model.head_weight, None),
@@ -247,9 +247,16 @@ class CompiledDecoder(Decoder):
             outputs=weight_OI.shape[0],
         )
 
-    def _address(self, tensor: torch.Tensor) -> int:
+    def _shared(self, tensor: torch.Tensor) -> int:
         """Where a tensor's numbers are; it is kept as long as the decoder is."""
-        kept = tensor.detach().contiguous()
+        self._kept.append(tensor)
+        return tensor.data_ptr()
+
+    def _address(self, tensor: torch.Tensor) -> int:
+        """Where a copy of a tensor is, in memory that is read fast."""
+        kept = torch.empty(tensor.shape, dtype=tensor.dtype)
+        compute.prefer_large_pages(kept.data_ptr(), kept.nbytes)
+        kept.copy_(tensor.detach())
         self._kept.append(kept)
         return kept.data_ptr()
 

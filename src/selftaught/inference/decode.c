@@ -30,7 +30,7 @@
 #else
 #define TOGETHER 1
 #endif
-#define AHEAD 2048 /* bytes */
+#define AHEAD 8192 /* bytes: less, and memory has not answered yet; int8 needs more than bfloat16 */
 
 typedef float floats __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t integers __attribute__((vector_size(4 * LANES)));
