@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from selftaught.corpus.ranges import require_least, require_share
 from selftaught.errors import MissingExtraError, UsageError
@@ -106,44 +107,58 @@ def reason_to_drop(text: str, rules: CleaningSettings, language: str = "") -> st
         return "short"
     if rules.languages and (language := language or language_of(text)) not in rules.languages:
         return f"language {language}"
-    return next((reason for reason, applies in _FILTERS if applies(text, rules)), "")
+    look = _Look(text)
+    return next((reason for reason, applies in _FILTERS if applies(look, rules)), "")
 
 
-def _symbols(text: str, rules: CleaningSettings) -> bool:
-    signs = "".join(text[:LETTERS_LOOKED_AT].split())
+class _Look:
+    """A text and what several filters look at."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """Its lines that are not empty."""
+        return [line for line in map(str.strip, self.text.splitlines()) if line]
+
+    @cached_property
+    def lowered(self) -> str:
+        """In lower case."""
+        return self.text.lower()
+
+
+def _symbols(look: _Look, rules: CleaningSettings) -> bool:
+    signs = "".join(look.text[:LETTERS_LOOKED_AT].split())
     return sum(map(str.isalpha, signs)) < rules.lowest_letter_share * max(1, len(signs))
 
 
-def _word_length(text: str, rules: CleaningSettings) -> bool:
-    words = text[:LETTERS_LOOKED_AT].split()
-    if len(words) * 30 < len(text[:LETTERS_LOOKED_AT]):  # no blanks between words: Chinese, Japanese, Thai
+def _word_length(look: _Look, rules: CleaningSettings) -> bool:
+    words = look.text[:LETTERS_LOOKED_AT].split()
+    if len(words) * 30 < len(look.text[:LETTERS_LOOKED_AT]):  # no blanks between words: Chinese, Japanese, Thai
         return False
     return not rules.shortest_mean_word <= sum(map(len, words)) / max(1, len(words)) <= rules.longest_mean_word
 
 
-def _lines(text: str) -> list[str]:
-    return [line for line in map(str.strip, text.splitlines()) if line]
-
-
-def _bullets(text: str, rules: CleaningSettings) -> bool:
-    lines = _lines(text)
+def _bullets(look: _Look, rules: CleaningSettings) -> bool:
+    lines = look.lines
     return sum(line.startswith(_BULLETS) for line in lines) > rules.highest_bullet_share * len(lines)
 
 
-def _ellipses(text: str, rules: CleaningSettings) -> bool:
-    lines = _lines(text)
+def _ellipses(look: _Look, rules: CleaningSettings) -> bool:
+    lines = look.lines
     return sum(line.endswith(_ELLIPSES) for line in lines) > rules.highest_ellipsis_share * len(lines)
 
 
-def _no_stop_words(text: str, rules: CleaningSettings) -> bool:
-    return rules.languages == ("en",) and len(_STOP_WORDS & set(text.lower().split())) < 2
+def _no_stop_words(look: _Look, rules: CleaningSettings) -> bool:
+    return rules.languages == ("en",) and len(_STOP_WORDS & set(look.lowered.split())) < 2
 
 
-def _repetition(text: str, rules: CleaningSettings) -> bool:
-    lines = _lines(text)
+def _repetition(look: _Look, rules: CleaningSettings) -> bool:
+    lines = look.lines
     if sum(count - 1 for count in Counter(lines).values()) > rules.highest_repeated_share * len(lines):
         return True
-    return rules.repeated_words and any(share > _NGRAM_SHARES[n] for n, share in _top_shares(text))
+    return rules.repeated_words and any(share > _NGRAM_SHARES[n] for n, share in _top_shares(look.text))
 
 
 def _top_shares(text: str) -> Iterator[tuple[int, float]]:
@@ -155,23 +170,25 @@ def _top_shares(text: str) -> Iterator[tuple[int, float]]:
     for n in _NGRAM_SHARES:
         hashes = ngram_hashes(text, n)
         if len(hashes) >= _FEWEST_NGRAMS:
-            most = int(np.unique(hashes, return_counts=True)[1].max())
+            hashes.sort()
+            ends = np.flatnonzero(hashes[1:] != hashes[:-1])
+            most = int(np.diff(np.concatenate([[-1], ends, [len(hashes) - 1]])).max())
             yield n, most * n / len(hashes) if most > 1 else 0.0
 
 
-def _says_wikipedia(text: str, _: CleaningSettings) -> bool:
-    return any(phrase in text[:_LANGUAGE_LOOKED_AT].lower() for phrase in _WIKIPEDIA)
+def _says_wikipedia(look: _Look, _: CleaningSettings) -> bool:
+    return any(phrase in look.lowered for phrase in _WIKIPEDIA)
 
 
-def _placeholder(text: str, _: CleaningSettings) -> bool:
-    return "lorem ipsum dolor" in text.lower()
+def _placeholder(look: _Look, _: CleaningSettings) -> bool:
+    return "lorem ipsum dolor" in look.lowered
 
 
-def _boilerplate(text: str, _: CleaningSettings) -> bool:
-    return len(text) <= _LONGEST_MESSAGE and any(phrase in text.lower() for phrase in _MESSAGES)
+def _boilerplate(look: _Look, _: CleaningSettings) -> bool:
+    return len(look.text) <= _LONGEST_MESSAGE and any(phrase in look.lowered for phrase in _MESSAGES)
 
 
-_FILTERS: tuple[tuple[str, Callable[[str, CleaningSettings], bool]], ...] = (
+_FILTERS: tuple[tuple[str, Callable[[_Look, CleaningSettings], bool]], ...] = (
     ("symbols", _symbols),
     ("word length", _word_length),
     ("bullets", _bullets),
