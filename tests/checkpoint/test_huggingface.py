@@ -15,7 +15,7 @@ from selftaught.errors import DamagedFileError, InputError
 from selftaught.inference.language_model import LanguageModel
 from selftaught.model.cache import Cache
 from selftaught.model.initial import initialise
-from selftaught.model.shape import NAMED_SHAPES
+from selftaught.model.shape import NAMED_SHAPES, ModelShape
 from selftaught.model.transformer import Transformer, Watch
 from selftaught.tokenizer import files
 from selftaught.tokenizer.gpt1 import GPT1Tokenizer
@@ -119,6 +119,27 @@ def test_every_option_goes_out_computes_the_same_and_comes_back(tmp_path, option
     again = loading.load(tmp_path / "again").model
     assert again.shape == ours.shape
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), ours.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", NAMED_SHAPES)
+@torch.no_grad()
+def test_every_published_depth_computes_the_same(tmp_path, name):
+    published = NAMED_SHAPES[name]
+    shape = {
+        "layers": published.layers,
+        "heads": published.heads,
+        "channels": 4 * published.heads,
+        "norm": published.norm,
+    }
+    # Large random weights grow from block to block; these are as at the beginning of training.
+    ours = Transformer(ModelShape(**shape, context=32, vocabulary=TOKENIZER.vocabulary_size))
+    initialise(ours, compute.generator(name), spread=0.2)
+    ours.eval()
+    huggingface.save(ours, TOKENIZER, tmp_path)
+    kind = transformers.OpenAIGPTLMHeadModel if published.norm == "after" else transformers.GPT2LMHeadModel
+    expected, got = kind.from_pretrained(tmp_path).eval()(IDS).logits, ours.logits(ours(IDS))
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
+    assert torch.equal(got.argmax(-1), expected.argmax(-1))
 
 
 @pytest.mark.parametrize("options", [{}, {"norm": "after"}, {"scale_by_layer": True, "attention_float32": True}])
