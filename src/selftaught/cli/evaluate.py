@@ -151,10 +151,10 @@ def _show(scores: list[Score], *, json: bool) -> None:
         )
         for score in scores
     ]
-    console.table(["task", "metric", "value", "", "n", "without a model", "paper, nearest size", "seconds"], rows)
+    console.table(["task", "metric", "value", "", "n", "baseline", "paper", "seconds"], rows)
     simple: dict[str, list[str]] = {}
     for score in scores:
         if score.baseline is not None and score.task not in simple.setdefault(score.baseline_words, []):
             simple[score.baseline_words].append(score.task)
     for words, tasks in simple.items():
-        console.line(f"without a model, {', '.join(tasks)}: {words}")
+        console.line(f"baseline, {', '.join(tasks)}: {words}")
