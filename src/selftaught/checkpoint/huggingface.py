@@ -237,14 +237,12 @@ def save(model: Transformer, tokenizer: Tokenizer, folder: str | Path) -> None:
 
 def write_tokenizer(tokenizer: Tokenizer, shape: ModelShape, folder: Path) -> None:
     """Write the tokenizer's files as transformers reads them."""
-    files.write(folder, tokenizer.vocabulary, names=("vocab.json", "merges.txt"))
+    formats.write_huggingface(folder, tokenizer.vocabulary)
     kind = {"tokenizer_class": "GPT2Tokenizer"} | dict.fromkeys(
         ("bos_token", "eos_token", "unk_token"), files.END_OF_TEXT
     )
     if tokenizer.vocabulary.kind == "gpt1":
         kind = {"tokenizer_class": "OpenAIGPTTokenizer", "unk_token": files.UNKNOWN}
-    else:
-        formats.write_tokenizer_json(folder / files.TOKENIZER_FILE, tokenizer.vocabulary)
     storage.write_json(folder / "tokenizer_config.json", {"model_max_length": shape.context} | kind)
 
 

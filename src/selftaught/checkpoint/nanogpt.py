@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from selftaught import storage
-from selftaught.checkpoint import matching
+from selftaught.checkpoint import huggingface, matching
 from selftaught.checkpoint.matching import Place
 from selftaught.errors import DamagedFileError, InputError
 from selftaught.model.shape import ModelShape
@@ -50,18 +51,8 @@ def is_llmc(path: Path) -> bool:
 
 
 def _places(shape: ModelShape) -> dict[str, Place]:
-    """Both keep GPT-2's names, in torch's layout."""
-    found = {
-        "tokens.weight": Place(name="transformer.wte.weight"),
-        "positions.weight": Place(name="transformer.wpe.weight"),
-        "norm.weight": Place(name="transformer.ln_f.weight"),
-        "norm.bias": Place(name="transformer.ln_f.bias"),
-    }
-    for layer in range(shape.layers):
-        for ours, theirs in (matching.NORMS | matching.MATRICES).items():
-            for kind in ("weight", "bias"):
-                found[f"blocks.{layer}.{ours}.{kind}"] = Place(name=f"transformer.h.{layer}.{theirs}.{kind}")
-    return found
+    """Both have the names that Hugging Face took over, but torch's layout."""
+    return {ours: replace(place, turned=False) for ours, place in huggingface.places(shape).items()}
 
 
 def load_nanogpt(path: Path) -> Transformer:

@@ -190,14 +190,13 @@ def _convert(argv: Sequence[str]) -> None:
     vocabulary = Tokenizer.load(command.tokenizer).vocabulary
     if command.out.exists() and (command.out.is_file() or any(command.out.iterdir())):
         raise OutputError(f"cannot convert into {command.out}", expected="a new place", got="something that is there")
-    if command.to in ("openai", "hf"):
-        names = (ENCODER_FILE, MERGES_FILE) if command.to == "openai" else ("vocab.json", "merges.txt")
-        files.write(command.out, vocabulary, names=names)
-        if command.to == "hf" and vocabulary.kind == "gpt2":
-            formats.write_tokenizer_json(command.out / files.TOKENIZER_FILE, vocabulary)
-    else:
-        writer = formats.write_tokenizer_json if command.to == "tokenizer.json" else formats.write_ranks
-        writer(command.out, vocabulary)
+    writers = {
+        "openai": files.write,
+        "hf": formats.write_huggingface,
+        "tokenizer.json": formats.write_tokenizer_json,
+        "tiktoken": formats.write_ranks,
+    }
+    writers[command.to](command.out, vocabulary)
     console.line(f"{len(vocabulary.ids) + 1:,} ids -> {command.out}")
     if command.json:
         console.result({"out": str(command.out), "format": command.to, "ids": len(vocabulary.ids) + 1})

@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 import msgspec
 
-from selftaught import storage
 from selftaught.corpus.documents import read_rows
 from selftaught.errors import InputError
 from selftaught.report.records import EXAMPLES_FILE, ExampleOverlap, OverlapSplit, Score
@@ -101,7 +100,7 @@ def _split(out: Path, overlap: Path, score: Score) -> OverlapSplit | None:
     answers, examples = out / f"answers-{score.task}.jsonl", overlap / EXAMPLES_FILE.format(name=score.task)
     if not answers.is_file() or not examples.is_file():
         return None
-    rows = [storage.decode_json(line, _Answer, answers) for line in storage.read_bytes(answers).splitlines()]
+    rows = list(read_rows(answers, _Answer))
     way = _way(rows, score)
     if way is None:
         return None

@@ -49,8 +49,12 @@ def named(path: Path) -> Path:
 
 def form_of(path: Path) -> Form:
     """The form that a file's name stands for; plain lines if it says nothing."""
-    inner = path.with_suffix("") if path.suffix in _COMPRESSED else path
-    return _BY_NAME.get(inner.suffix.lower(), "lines")
+    return _BY_NAME.get(uncompressed(path).suffix.lower(), "lines")
+
+
+def uncompressed(path: Path) -> Path:
+    """The name that a compressed file has without the last suffix; any other as it is."""
+    return path.with_suffix("") if path.suffix in _COMPRESSED else path
 
 
 def column(row: Row, name: str, path: Path, number: int) -> str | None:

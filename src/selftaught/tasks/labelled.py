@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from selftaught import compute
 from selftaught.errors import InputError
-from selftaught.tasks.columns import read_columns
+from selftaught.tasks.columns import read_columns, uncompressed
 from selftaught.tasks.rows import malformed, read_lines
 
 Kind: TypeAlias = Literal["classification", "entailment", "similarity", "choice"]
@@ -19,7 +19,6 @@ answers goes with a text."""
 Row: TypeAlias = Mapping[str, Any]
 JSON_LINES = ("",)
 """Stands for the header of a file that holds JSON lines whatever its name says."""
-_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +114,7 @@ def table_rows(path: Path, header: Sequence[str] = ()) -> Iterator[tuple[int, Ro
 
     `header` names the columns of a file with tabs that has no header; a line may have fewer columns than there are names.
     """
-    name = path.with_suffix("") if path.suffix in _COMPRESSED else path
+    name = uncompressed(path)
     if header == JSON_LINES or name.suffix in (".jsonl", ".json"):
         yield from read_columns(path, "jsonl")
     elif name.suffix == ".csv":

@@ -13,6 +13,7 @@ import msgspec
 
 from selftaught import storage
 from selftaught.errors import DamagedFileError, InputError
+from selftaught.tokenizer import files
 from selftaught.tokenizer.alphabet import BYTES_IN_ORDER, written
 from selftaught.tokenizer.files import END_OF_TEXT, Vocabulary, checked, merge_of
 
@@ -59,6 +60,13 @@ def write_tokenizer_json(path: Path, vocabulary: Vocabulary) -> None:
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     document["added_tokens"] = [{"id": vocabulary.end_of_text, "content": END_OF_TEXT} | flags | {"special": True}]
     storage.write_text(path, json.dumps(document, ensure_ascii=False))
+
+
+def write_huggingface(folder: Path, vocabulary: Vocabulary) -> None:
+    """Write vocab.json and merges.txt, and the tokenizer.json of a byte-level vocabulary beside them."""
+    files.write(folder, vocabulary, names=("vocab.json", "merges.txt"))
+    if vocabulary.kind == "gpt2":
+        write_tokenizer_json(folder / files.TOKENIZER_FILE, vocabulary)
 
 
 class _Added(msgspec.Struct, frozen=True):
