@@ -132,3 +132,9 @@ def test_changeable_settings_and_differences() -> None:
     old = settings.as_document(Plan())
     new = settings.as_document(Plan(shape=Shape(layers=3)))
     assert settings.difference(old, new) == ["shape.layers: 2 -> 3"]
+
+
+def test_settings_that_were_not_there_yet_are_what_their_defaults_are() -> None:
+    whole = settings.as_document(Plan())
+    assert settings.completed({}, Plan) == whole
+    assert settings.completed({"shape": {"layers": 3}, "gone": 1}, Plan) == whole | {"shape": {"layers": 3}, "gone": 1}

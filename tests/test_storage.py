@@ -150,6 +150,22 @@ def test_another_plan_input_or_verb_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_a_run_begun_before_a_setting_was_there_goes_on_where_the_default_is_what_it_did(tmp_path: Path) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Later(Plan):
+        cautious: bool = False
+
+    with storage.run(tmp_path / "r", verb="test", plan=Plan()):
+        pass
+    with storage.run(tmp_path / "r", verb="test", plan=Later()) as again:
+        assert again.resumed
+    with (
+        pytest.raises(MismatchError, match="cautious: False -> True"),
+        storage.run(tmp_path / "r", verb="test", plan=Later(cautious=True)),
+    ):
+        pass
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(OutputError, match="not a run"), storage.run(tmp_path, verb="test", plan=Plan()):

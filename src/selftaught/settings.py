@@ -151,6 +151,18 @@ def changeable(kind: type[Any], prefix: str = "") -> frozenset[str]:
     return frozenset(names)
 
 
+def completed(document: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """A document of settings as it was written, with the defaults of those that `kind` has got since."""
+    found, types = dict(document), get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        nested: Any = types[field.name]
+        if dataclasses.is_dataclass(nested) and isinstance(nested, type):
+            found[field.name] = completed(found.get(field.name, {}), nested)
+        elif field.name not in found and field.default is not dataclasses.MISSING:
+            found[field.name] = msgspec.to_builtins(field.default)
+    return found
+
+
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """List `name: old -> new` for every setting that differs between two plain documents."""
     before, after = dict(flat(old)), dict(flat(new))

@@ -79,6 +79,33 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def writing_folder(folder: Path, *, replaces: Callable[[Path], bool] = lambda _: False) -> Iterator[Path]:
+    """Yield a place for the files of a folder, which gets its name on leaving the block: it is there whole or not at all.
+
+    An empty folder of that name makes room for it, as does one that `replaces` says yes to. Raises OutputError for any other.
+    """
+    place = unfinished(folder)
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        place.mkdir(parents=True)
+        yield place
+        if folder.exists():
+            if not folder.is_dir() or (any(folder.iterdir()) and not replaces(folder)):
+                raise OutputError(f"{folder} is there already", hint="Choose another place.")
+            shutil.rmtree(folder)
+        place.replace(folder)
+    except OSError as problem:
+        raise output_error(folder, problem) from problem
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def unfinished(folder: Path) -> Path:
+    """Where the files of a folder lie while it is written."""
+    return folder.with_name(f".{folder.name}{TEMPORARY}")
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically."""
     with writing(path) as stream:
@@ -471,7 +498,7 @@ def run(
     hashed = {name: Input(path=str(path), sha256=identity(path)) for name, path in (inputs or {}).items()}
     document = settings.as_document(plan)
     with _locked(folder):
-        old = _previous(folder, verb, document, hashed, settings.changeable(type(plan)))
+        old = _previous(folder, verb, document, hashed, type(plan))
         fresh = Record(
             verb=verb,
             command=("selftaught", *sys.argv[1:]),
@@ -564,7 +591,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _previous(
-    folder: Path, verb: str, document: dict[str, Any], inputs: dict[str, Input], free: frozenset[str]
+    folder: Path, verb: str, document: dict[str, Any], inputs: dict[str, Input], kind: type[Any]
 ) -> Record | None:
     if not (folder / RUN_FILE).exists():
         return None
@@ -578,7 +605,9 @@ def _previous(
         )
     if old.status == "failed" and old.exit_code in _REFUSED:
         return None
-    changed = [d for d in settings.difference(old.settings, document) if d.split(":", 1)[0] not in free]
+    # A setting that did not exist yet was what its default is now: what a run did then is what the default does.
+    begun, free = settings.completed(old.settings, kind), settings.changeable(kind)
+    changed = [d for d in settings.difference(begun, document) if d.split(":", 1)[0] not in free]
     changed += [text for name in sorted({*old.inputs, *inputs}) if (text := _changed(name, old.inputs, inputs))]
     if changed:
         raise MismatchError(
