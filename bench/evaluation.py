@@ -27,7 +27,7 @@ import torch
 
 from selftaught import compute
 from selftaught.checkpoint import huggingface
-from selftaught.inference import likelihood, prompting
+from selftaught.inference import prompting
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.prompting import Prompt
 from selftaught.model.initial import initialise
@@ -102,8 +102,7 @@ def _cases(lm: LanguageModel, *, many: int) -> list[Case]:
 def _ids(lm: LanguageModel, case: Case) -> list[Ids]:
     if not case.text:
         return [lm.encode_pair(*pair) for pair in case.pairs]
-    tokenizer = lm.tokenizer
-    return list(likelihood.windows(tokenizer.encode(case.text), tokenizer.end_of_text, lm.context, case.stride))
+    return list(lm.windows(case.text, stride=case.stride).pairs())
 
 
 def _ours(lm: LanguageModel, case: Case) -> list[float]:

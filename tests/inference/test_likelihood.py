@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from selftaught.errors import UsageError
 from selftaught.inference import likelihood
-from tests.reference import scoring, sliding_window
+from tests.reference import scoring
 from tests.reference.networks import network
 
 MODEL = network()
@@ -85,21 +85,3 @@ def test_long_contexts_keep_their_last_tokens():
 def test_refuses_what_has_no_probability(pair):
     with pytest.raises(UsageError):
         likelihood.score(MODEL, [pair])
-
-
-@settings(deadline=None)
-@given(length=st.integers(0, 100), context=st.integers(1, 20), data=st.data())
-def test_windows_are_the_protocols(length, context, data):
-    stride = data.draw(st.integers(1, context))
-    found = list(likelihood.windows(range(1, length + 1), 0, context, stride))
-    assert found == [
-        (tuple(range(start, first)), tuple(range(first, end)))
-        for start, first, end in sliding_window.windows(length, context, stride)
-    ]
-
-
-def test_windows_do_not_overlap_unless_asked():
-    assert list(likelihood.windows([1, 2, 3, 4, 5], 0, 2)) == [((0,), (1, 2)), ((2,), (3, 4)), ((4,), (5,))]
-    for stride in (0, -1, 3):
-        with pytest.raises(UsageError, match="1 to 2"):
-            list(likelihood.windows([1, 2, 3], 0, 2, stride))

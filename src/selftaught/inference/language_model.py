@@ -21,6 +21,7 @@ from selftaught.inference.sampling import SamplingSettings
 from selftaught.inference.speculation import Speculator
 from selftaught.inference.textstream import TextStream
 from selftaught.inference.trees import Pair
+from selftaught.inference.windows import Windows, windows
 from selftaught.model import cost
 from selftaught.model.transformer import Transformer
 from selftaught.report.records import Sample
@@ -196,12 +197,17 @@ class LanguageModel:
         With `filled` the last window begins earlier if it would be shorter than the others.
         `advance(n)` is called when n more texts are done, which may be a part of one.
         """
-        start = self.tokenizer.end_of_text
-        parts = [
-            list(likelihood.windows(self.tokenizer.encode(text), start, self.context, stride, filled=filled))
-            for text in texts
-        ]
+        parts = [list(self.windows(text, stride=stride, filled=filled).pairs()) for text in texts]
         return self._scored(parts, advance)
+
+    def windows(self, text: str, *, stride: int | None = None, filled: bool = False) -> Windows:
+        """A text as the windows in which `document_log_probs` reads it."""
+        start = self.tokenizer.end_of_text
+        return windows(self.tokenizer.encode(text), start, self.context, stride, filled=filled)
+
+    def window_log_probs(self, read: Windows, parts: Sequence[range]) -> list[LogProb]:
+        """Log-probability of parts of a text, each what some of its windows score."""
+        return self._scored([list(read.pairs(part)) for part in parts], None)
 
     def stream(
         self,

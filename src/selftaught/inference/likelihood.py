@@ -132,25 +132,3 @@ def _predictions(
             choice_K = odds_KV.argmax(dim=-1)
         allowed += (choice_K == wanted_K).tolist()
     return log_probs, greedy, allowed
-
-
-def windows(
-    ids: Sequence[int], start: int, context: int, stride: int | None = None, *, filled: bool = False
-) -> Iterator[Pair]:
-    """A text as pairs that score each of its tokens once; the first is conditioned on the token `start`.
-
-    Windows of `context` tokens begin every `stride` tokens (default: `context`, so that they do not overlap). The first scores
-    all its tokens, each further one the last `stride`, which see at least `context` - `stride` tokens before them. With
-    `filled` the last window begins earlier if it would be shorter than the others. Raises UsageError for a stride that would
-    leave tokens out.
-    """
-    step = context if stride is None else stride
-    if not 1 <= step <= context:
-        raise UsageError("this stride leaves tokens out", expected=f"1 to {context}", got=str(step))
-    everything, place = (start, *ids), 1
-    for first in range(0, len(ids), step):
-        end = min(first + context + 1, len(everything))
-        yield everything[max(0, end - 1 - context) if filled else first : place], everything[place:end]
-        if end == len(everything):
-            return
-        place = end
