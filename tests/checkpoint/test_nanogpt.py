@@ -130,8 +130,9 @@ def test_a_checkpoint_that_would_run_something_is_refused(tmp_path: Path, tokeni
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 nothing", b"not a checkpoint", b"\x80\x02K\x01."])
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, tokenizer: Path, content: bytes) -> None:
     (tmp_path / "ckpt.pt").write_bytes(content)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as raised:
         loading.load(tmp_path / "ckpt.pt", tokenizer=tokenizer)
+    assert "weights_only" not in raised.value.line()  # torch's advice to run the file
 
 
 def test_other_dictionaries_are_refused(tmp_path: Path, tokenizer: Path) -> None:

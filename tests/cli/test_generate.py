@@ -5,10 +5,10 @@ import json
 import pytest
 
 from selftaught import storage
-from selftaught.checkpoint import native
+from selftaught.checkpoint import huggingface, native
 from selftaught.cli.generate import PRESETS, GenerateSettings
 from selftaught.cli.main import main
-from selftaught.errors import InputError, MismatchError, OutputError, UsageError
+from selftaught.errors import INTERRUPTED, InputError, MismatchError, OutputError, UsageError
 from selftaught.inference.language_model import load
 from selftaught.inference.sampling import SamplingSettings
 from selftaught.report.records import Sample
@@ -122,6 +122,26 @@ def test_convert_there_and_back(model, tmp_path, capsys):
     assert main(["convert", str(model), str(tmp_path / "file")]) == OutputError.exit_code
     assert main(["convert", str(tmp_path / "nowhere"), str(tmp_path / "new")]) == InputError.exit_code
     assert capsys.readouterr().err.count("selftaught:") == 3
+
+
+@pytest.mark.parametrize("broken_off", ["write_tokenizer", "_card"])
+def test_a_conversion_that_is_broken_off_leaves_nothing_in_the_way(model, tmp_path, monkeypatch, broken_off):
+    there = tmp_path / "hf"
+    words = ["convert", str(model), str(there)]
+    leftover = storage.unfinished(there)
+    leftover.mkdir()
+    (leftover / "config.json").write_text("of a process that was killed")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(huggingface, broken_off, stop)
+        assert main(words) == INTERRUPTED
+    assert not there.exists()
+    assert not leftover.exists()
+    assert main(words) == 0
+    assert load(there).model.shape == load(model).model.shape
 
 
 def test_prompts_as_json_lines_with_alternatives(model, tmp_path, capsys):

@@ -10,7 +10,7 @@ import torch
 from selftaught.checkpoint import loading
 from selftaught.cli.main import main
 from selftaught.compute import generator
-from selftaught.errors import MismatchError
+from selftaught.errors import MismatchError, UsageError
 from selftaught.finetuning import exporting, inputs, networks, saving
 from selftaught.finetuning.heads import Classifier, head_shape
 from selftaught.finetuning.inputs import Encoder, Specials
@@ -93,6 +93,9 @@ def test_networks_without_a_class_are_refused(tmp_path):
 
 def test_the_verb(tmp_path, capsys):
     saving.save(finetuned("classification"), tmp_path / "model")
-    assert main(["convert", str(tmp_path / "model"), str(tmp_path / "hf")]) == 0
+    words = ["convert", str(tmp_path / "model"), str(tmp_path / "hf")]
+    assert main([*words, "--vocabulary", "50304"]) == UsageError.exit_code
+    assert not (tmp_path / "hf").exists()
+    assert main(words) == 0
     assert json.loads((tmp_path / "hf/config.json").read_bytes())["architectures"] == ["GPT2ForSequenceClassification"]
     assert loading.load(tmp_path / "model").model.shape.vocabulary == TOKENIZER.vocabulary_size + 3

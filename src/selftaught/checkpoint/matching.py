@@ -96,21 +96,17 @@ def read_pickled(path: Path) -> dict[Any, Any]:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError as problem:
         raise storage.input_error(path, problem) from problem
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-    ) as problem:
-        first = (str(problem).splitlines() or [type(problem).__name__])[0]
-        raise InputError(
-            f"{path} cannot be read as plain tensors",
-            expected="what torch.save wrote of tensors and numbers",
-            got=first,
+    except pickle.UnpicklingError as problem:
+        # torch's own words advise to run the file's code.
+        raise _no_tensors(
+            path, "something else than tensors, numbers and names, which is not run, or damage"
         ) from problem
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError) as problem:
+        raise _no_tensors(path, "a file that is damaged or cut short") from problem
     if not isinstance(found, dict):
         raise InputError(f"{path} holds no tensors by name", got=type(found).__name__)
     return found
+
+
+def _no_tensors(path: Path, got: str) -> InputError:
+    return InputError(f"{path} cannot be read as plain tensors", expected="what torch.save wrote of them", got=got)

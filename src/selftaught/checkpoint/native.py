@@ -7,7 +7,6 @@ same. The manifest is written last: a folder without it is not finished. A whole
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 
 from selftaught import storage
 from selftaught.checkpoint import sharded
-from selftaught.errors import DamagedFileError, OutputError
+from selftaught.errors import DamagedFileError
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.tokenizer import Tokenizer
@@ -55,38 +54,17 @@ def write_documents(shape: ModelShape, tokenizer: Tokenizer, place: Path, docume
 def assembling(folder: Path, known: Mapping[str, str] | None = None) -> Iterator[Path]:
     """Yield a place for the files of a model folder; on leaving the block they get their manifest, then the folder its name.
 
-    `known` are hashes of files by name that need not be read again; it may be filled within the block.
+    `known` are hashes of files by name that need not be read again; it may be filled within the block. A model folder that is
+    there is replaced; raises OutputError where there is something else.
     """
-    place = unfinished(folder)
-    shutil.rmtree(place, ignore_errors=True)
-    try:
-        place.mkdir(parents=True)
+    with storage.writing_folder(folder, replaces=is_model) as place:
         yield place
         hashes = {name: (known or {}).get(name) or storage.sha256(place / name) for name in _files(place)}
         storage.write_json(place / MANIFEST_FILE, hashes)
-        _replace(place, folder)
-    except OSError as problem:
-        raise storage.output_error(folder, problem) from problem
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def unfinished(folder: Path) -> Path:
-    """Where the files of a model folder lie while it is written."""
-    return folder.with_name(f".{folder.name}{storage.TEMPORARY}")
 
 
 def _files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def _replace(temporary: Path, folder: Path) -> None:
-    if folder.exists():
-        if not is_model(folder):
-            raise OutputError(f"{folder} is there and not a model folder", hint="choose another place")
-        shutil.rmtree(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary.replace(folder)
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

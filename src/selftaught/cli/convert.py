@@ -9,7 +9,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from selftaught import compute, console, settings
+from selftaught import compute, console, settings, storage
 from selftaught.errors import OutputError, UsageError
 
 
@@ -47,18 +47,27 @@ def _write(command: Convert) -> str:
     from selftaught.model import initial
 
     if command.to == "hf" and saving.is_finetuned(Path(command.source)):
+        if command.vocabulary:
+            raise UsageError(
+                "a fine-tuned model keeps its ids", expected="no --vocabulary", got=f"{command.vocabulary}"
+            )
         found = saving.load(Path(command.source))
-        exporting.export(found, command.out)
+        with storage.writing_folder(command.out) as place:
+            exporting.export(found, place)
         return f"{found.description.name}, fine-tuned on {found.description.task},"
     loaded = loading.load(command.source, tokenizer=command.tokenizer)
-    writer = {"hf": huggingface.save, "native": native.save, "gguf": gguf.save}[command.to]
     model = loaded.model
     if command.vocabulary:
         if command.vocabulary < loaded.tokenizer.vocabulary_size:
             least = f"at least the tokenizer's {loaded.tokenizer.vocabulary_size}"
             raise UsageError("too few ids", expected=least, got=str(command.vocabulary))
         model = initial.resized(model, command.vocabulary, compute.generator("new ids"))
-    writer(model, loaded.tokenizer, command.out)
+    if command.to == "hf":
+        with storage.writing_folder(command.out) as place:
+            huggingface.save(model, loaded.tokenizer, place)
+    else:
+        save = native.save if command.to == "native" else gguf.save
+        save(model, loaded.tokenizer, command.out)
     return loaded.name
 
 

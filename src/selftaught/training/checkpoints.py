@@ -111,7 +111,7 @@ def _save_shares(
     processes: Processes,
 ) -> None:
     first, hashes = processes.machine.rank == 0, dict[str, str]()
-    with native.assembling(folder, hashes) if first else nullcontext(native.unfinished(folder)) as place:
+    with native.assembling(folder, hashes) if first else nullcontext(storage.unfinished(folder)) as place:
         processes.wait()
         sharded.write(model.state_dict(), place / sharded.WEIGHTS_FOLDER)
         sharded.write(optimizer.state(), place / sharded.OPTIMIZER_FOLDER)
