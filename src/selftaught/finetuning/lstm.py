@@ -10,6 +10,10 @@ from torch.nn import functional
 
 from selftaught.errors import UsageError
 
+EMBEDDING_SPREAD = 0.02
+"""Of new embeddings, as the Transformer's (protocol, part 12)."""
+UNIT_INPUT = 1 / EMBEDDING_SPREAD
+
 
 @dataclass(frozen=True, kw_only=True)
 class LstmShape:
@@ -22,6 +26,8 @@ class LstmShape:
     """Tokens that an input may have; the network itself has no limit."""
     vocabulary: int
     dropout: float = 0.0
+    input_scale: float = 1.0
+    """What embeddings are multiplied by before the LSTM reads them; the head uses them as they are."""
 
 
 class Lstm(nn.Module):
@@ -41,7 +47,7 @@ class Lstm(nn.Module):
             raise UsageError("too many tokens", expected=f"at most {self.shape.context}", got=str(ids_BT.shape[1]))
         # torch's LSTM on a processor is no faster in bfloat16, and its state sums over many steps.
         with torch.autocast(ids_BT.device.type, enabled=False):
-            states, _ = self.lstm(self.drop(self.tokens(ids_BT)))
+            states, _ = self.lstm(self.drop(self.tokens(ids_BT) * self.shape.input_scale))
         return self.drop(self.output(states))  # type: ignore[no-any-return]
 
     @property
@@ -56,10 +62,13 @@ class Lstm(nn.Module):
 
 
 def initialise(model: Lstm, generator: torch.Generator) -> None:
-    """Embedding and output as the Transformer's (0.02); the LSTM's uniform by its width, its forget gates open (bias 1)."""
-    reach = model.shape.units**-0.5
+    """New weights: each matrix by its width, forget gates open (bias 1), embeddings with a spread that suits the head.
+
+    An LSTM whose gates see such small numbers learns nothing but frequencies for a long time: `UNIT_INPUT` lets it see spread 1.
+    """
+    reach = {"weight_ih_l0": (3 / model.shape.channels) ** 0.5, "weight_hh_l0": model.shape.units**-0.5}
     with torch.no_grad():
-        nn.init.normal_(model.tokens.weight, std=0.02, generator=generator)
+        nn.init.normal_(model.tokens.weight, std=EMBEDDING_SPREAD, generator=generator)
         nn.init.normal_(model.output.weight, std=model.shape.units**-0.5, generator=generator)
         nn.init.zeros_(model.output.bias)
         for name, weight in model.lstm.named_parameters():
@@ -68,4 +77,4 @@ def initialise(model: Lstm, generator: torch.Generator) -> None:
                 if name == "bias_ih_l0":
                     weight[model.shape.units : 2 * model.shape.units] = 1.0
             else:
-                nn.init.uniform_(weight, -reach, reach, generator=generator)
+                nn.init.uniform_(weight, -reach[name], reach[name], generator=generator)

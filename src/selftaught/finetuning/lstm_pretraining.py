@@ -74,7 +74,11 @@ def _begin(plan: FinetuningPlan, loaded: Loaded, out: Path) -> tuple[Lstm, Optim
     wanted = Progress(steps=plan.lstm_steps, rate=plan.lstm_rate, batch_size=plan.lstm_batch_size, seed=plan.seed)
     old = loaded.model.shape
     shape = LstmShape(
-        units=plan.lstm_units, channels=old.channels, context=old.context, vocabulary=old.vocabulary, dropout=0.0
+        units=plan.lstm_units,
+        channels=old.channels,
+        context=old.context,
+        vocabulary=old.vocabulary,
+        input_scale=lstm.UNIT_INPUT,
     )
     model = Lstm(shape)
     lstm.initialise(model, compute.generator("lstm weights", plan.seed))

@@ -18,8 +18,6 @@ from selftaught.model.initial import initialise
 from selftaught.model.transformer import Transformer
 
 Network: TypeAlias = Transformer | Lstm
-_SPREAD = 0.02
-"""Of new embeddings (protocol, part 12)."""
 
 
 def begin(plan: FinetuningPlan, pretrained: Transformer, *, seed: int, lstm_pretrained: Lstm | None = None) -> Network:
@@ -75,6 +73,7 @@ def _begin_lstm(plan: FinetuningPlan, pretrained: Transformer, draw: torch.Gener
         context=old.context,
         vocabulary=old.vocabulary + len(SPECIAL_TOKENS),
         dropout=plan.dropout,
+        input_scale=lstm.UNIT_INPUT,
     )
     network = Lstm(shape)
     lstm.initialise(network, draw)
