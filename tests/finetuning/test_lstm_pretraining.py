@@ -24,7 +24,7 @@ from selftaught.tokens.packing import pack
 from tests.finetuning.conftest import TOKENIZER
 
 PLAN = FinetuningPlan(
-    network="lstm", lstm_units=12, lstm_steps=30, lstm_batch_size=4, lstm_rate=1e-2, epochs=1, precision="float32"
+    network="lstm", lstm_units=12, lstm_steps=30, lstm_batch_size=4, lstm_rate=2e-2, epochs=1, precision="float32"
 )
 
 
