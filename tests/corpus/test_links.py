@@ -6,19 +6,18 @@ import gzip
 import json
 import random
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selftaught.corpus import blocking, submissions, urls
 from selftaught.corpus import links as links_module
-from selftaught.corpus import submissions, urls
 from selftaught.corpus.blocking import BlockList
 from selftaught.corpus.documents import Funnel
 from selftaught.corpus.links import Link, LinkSettings, read_links
 from selftaught.errors import InputError, UsageError
-from tests.reference.normal_form import normal_form
+from tests.reference.normal_form import blocked, normal_form
 
 
 @pytest.mark.parametrize(
@@ -52,15 +51,26 @@ def test_any_text_is_normalised_or_refused_and_normal_forms_stay(text: str) -> N
     assert urls.normalise(once) == once
 
 
+_PIECES = (
+    "utm_source=a utm_ utm%5Fx=1 fbclid=x fbclid gclid= bfbclid=x ref_src=%41 a=b b = & &amp; &#35; &lt; &nbsp; # ? % + ; / "
+    ".. :80 : @ \u00e9 A | \\ ~ - . _ '"
+)
+PIECES = st.sampled_from([*_PIECES.split(), "%20", " ", "\t", "\n", "\u3000"])
+
+
+@given(st.sampled_from(["", "/", "/p", "?", "/p?a=1&"]), st.lists(PIECES, max_size=9))
+def test_the_short_way_is_the_long_one_for_whole_addresses(start: str, pieces: list[str]) -> None:
+    url = "http://example.org" + start + "".join(pieces)
+    assert urls.normalise(url) == normal_form(url)
+
+
 @given(st.text(alphabet="aZ9.-_:@%/=&?+utm_fbclid", max_size=30))
 def test_the_short_way_is_the_long_one_for_queries_too(query: str) -> None:
     url = "http://example.org/a?" + query
-    parts = urlsplit(url)
-    wanted = urlunsplit((*parts[:3], urls._query(parts), ""))
-    assert urls.normalise(url) == wanted
+    assert urls.normalise(url) == normal_form(url)
 
 
-@given(st.text(alphabet="aZ9.-_:@%/é [];'\t", max_size=30))
+@given(st.text(alphabet="aZ9.-_:@%/\u00e9 [];'\t", max_size=30))
 def test_the_short_way_to_the_normal_form_is_the_long_one(text: str) -> None:
     url = "http://" + text
     wanted = normal_form(url)
@@ -93,6 +103,20 @@ def test_blocked(url: str, reason: str, tmp_path: Path) -> None:
         "# mine\nunwanted.example\n\nhttp://half.example/bad/  # a part\n", encoding="utf-8"
     )
     assert BlockList.load([tmp_path / "mine.txt"]).reason(url) == reason
+
+
+@given(
+    st.lists(st.sampled_from(["www", "a", "half", "whole", "example", "reddit", "com"]), min_size=2, max_size=5),
+    st.data(),
+)
+def test_hosts_that_are_remembered_are_blocked_as_the_slow_twin_says(labels: list[str], data: st.DataObject) -> None:
+    listed = {"whole.example": "one", "half.example/bad": "two", "half.example/a/b": "three", "example.com": "four"}
+    listed |= {"a.half.example/bad": "five", "com.example": "six"}
+    block = BlockList({reason: [entry] for entry, reason in listed.items()})
+    for _ in range(3):
+        path = "/".join(data.draw(st.lists(st.sampled_from(["", "a", "b", "bad", "x.PNG", "png", ".gz"]), max_size=3)))
+        url = f"http://{'.'.join(labels)}/{path}?q=a.png"
+        assert block.reason(url) == blocked(url, block._reasons, blocking._MEDIA)
 
 
 def test_a_block_list_that_is_none(tmp_path: Path) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from selftaught import storage
 from selftaught.corpus import urls
 from selftaught.errors import InputError
 
-_MEDIA = (
-    *(".jpg", ".jpeg", ".png", ".gif", ".gifv", ".webp", ".svg", ".bmp", ".ico", ".tif", ".tiff"),
-    *(".mp4", ".webm", ".avi", ".mov", ".wmv", ".flv", ".swf", ".mkv", ".mpg", ".mpeg", ".m4v"),
-    *(".mp3", ".ogg", ".wav", ".m4a", ".pdf", ".doc", ".docx", ".ppt", ".xls", ".epub"),
-    *(".zip", ".gz", ".bz2", ".xz", ".rar", ".7z", ".tar", ".tgz", ".torrent", ".exe", ".dmg", ".iso", ".apk"),
+_MEDIA = frozenset(
+    (
+        *(".jpg", ".jpeg", ".png", ".gif", ".gifv", ".webp", ".svg", ".bmp", ".ico", ".tif", ".tiff"),
+        *(".mp4", ".webm", ".avi", ".mov", ".wmv", ".flv", ".swf", ".mkv", ".mpg", ".mpeg", ".m4v"),
+        *(".mp3", ".ogg", ".wav", ".m4a", ".pdf", ".doc", ".docx", ".ppt", ".xls", ".epub"),
+        *(".zip", ".gz", ".bz2", ".xz", ".rar", ".7z", ".tar", ".tgz", ".torrent", ".exe", ".dmg", ".iso", ".apk"),
+    )
 )
+_HOSTS_KEPT = 100_000
 _BLOCKED = {
     "wikipedia": (
         "wikipedia.org",
@@ -100,6 +104,7 @@ class BlockList:
             for entry in entries:
                 self._reasons.setdefault(entry, reason)
         self._with_paths = {entry.partition("/")[0] for entry in self._reasons if "/" in entry}
+        self._of_host = lru_cache(maxsize=_HOSTS_KEPT)(self._look_at_host)
 
     @classmethod
     def load(cls, files: Iterable[Path]) -> BlockList:
@@ -109,14 +114,25 @@ class BlockList:
     def reason(self, url: str) -> str:
         """Why a URL in normal form is not fetched, or ""."""
         place, _, rest = url.partition("://")[2].partition("/")
-        labels, path = place.partition(":")[0].split("."), rest.partition("?")[0]
+        path = rest.partition("?")[0]
+        reason, with_paths = self._of_host(place.partition(":")[0])
+        if with_paths:
+            reason = next(filter(None, (self._below(domain, path) for domain in with_paths)), reason)
+        if reason:
+            return reason
+        _, dot, ending = path.rpartition(".")
+        return "media file" if dot + ending.lower() in _MEDIA else ""
+
+    def _look_at_host(self, host: str) -> tuple[str, tuple[str, ...]]:
+        """Why nothing of a host is fetched, or "", and before that the domains of which it depends on the path."""
+        labels, with_paths = host.split("."), list[str]()
         for first in range(len(labels) - 1):
             domain = ".".join(labels[first:])
             if reason := self._reasons.get(domain):
-                return reason
-            if domain in self._with_paths and (reason := self._below(domain, path)):
-                return reason
-        return "media file" if path.lower().endswith(_MEDIA) else ""
+                return reason, tuple(with_paths)
+            if domain in self._with_paths:
+                with_paths.append(domain)
+        return "", tuple(with_paths)
 
     def _below(self, domain: str, path: str) -> str:
         parts = path.split("/")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from selftaught import console, storage
 from selftaught.errors import InputError
 
@@ -33,9 +35,8 @@ class Document:
     """Code of its language (ISO 639-1) or `unknown`; what `corpus.cleaning` took it for."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drop:
-    """Something that did not become a document, and why."""
+class Drop(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Something that did not become a document, and why; a Struct, since most rows become one."""
 
     id: str
     url: str

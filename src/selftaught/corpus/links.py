@@ -6,10 +6,13 @@ import heapq
 import itertools
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from selftaught import console, storage
 from selftaught.corpus import urls
@@ -23,9 +26,8 @@ _HELD_LINKS = 500_000
 """Distinct links in memory at a time; further ones wait on the disk, in order of their address."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Link:
-    """One address and the best submission of it."""
+class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One address and the best submission of it; a Struct, since half a million of them wait in memory."""
 
     url: str
     karma: int
@@ -129,7 +131,7 @@ def _better(one: Link, other: Link, funnel: Funnel) -> Link:
     """The submission of an address with more karma, the earlier one of equals."""
     funnel.drop(STAGE, "repost", id=other.url, url=other.url)
     best = max(one, other, key=lambda link: link.karma)
-    return best if best.title else replace(best, title=one.title or other.title)
+    return best if best.title else msgspec.structs.replace(best, title=one.title or other.title)
 
 
 def _address(row: Submission | None) -> str:
@@ -140,17 +142,17 @@ def _link(row: Submission | None, rules: LinkSettings, blocked: BlockList) -> tu
     if row is None:
         return None, "not JSON"
     karma = _whole(row.score if row.score is not None else row.k)
-    day = _day(row.created_utc if row.created_utc is not None else row.time)
-    if reason := _reason_to_drop(row, karma, day, rules):
+    created = row.created_utc if row.created_utc is not None else row.time
+    if reason := _reason_to_drop(row, karma, created, rules):
         return None, reason
     url = urls.normalise(_address(row))
     if reason := blocked.reason(url) if url else "not a web address":
         return None, reason
     subreddit, title = row.subreddit or row.r or "", row.title or ""
-    return Link(url=url, karma=karma or 0, subreddit=str(subreddit), title=str(title), date=day), ""
+    return Link(url=url, karma=karma or 0, subreddit=str(subreddit), title=str(title), date=_day(created)), ""
 
 
-def _reason_to_drop(row: Submission, karma: int | None, day: str, rules: LinkSettings) -> str:
+def _reason_to_drop(row: Submission, karma: int | None, created: Any, rules: LinkSettings) -> str:
     """What a submission itself says against its link."""
     if karma is None:
         return "no score"
@@ -160,9 +162,11 @@ def _reason_to_drop(row: Submission, karma: int | None, day: str, rules: LinkSet
         return "removed" if _address(row) else "no address"
     if row.over_18 and not rules.over_18:
         return "over 18"
-    if (rules.since or rules.until) and not (rules.since <= day < (rules.until or "9") if day else False):
-        return "out of the dates" if day else "no date"
-    return f"karma below {rules.karma}" if karma < rules.karma else ""
+    if rules.since or rules.until:
+        day = _day(created)
+        if not (day and rules.since <= day < (rules.until or "9")):
+            return "out of the dates" if day else "no date"
+    return "" if karma >= rules.karma else f"karma below {rules.karma}"
 
 
 def _whole(value: Any) -> int | None:
@@ -182,6 +186,11 @@ def _day(created: Any) -> str:
     if isinstance(created, str) and len(created) >= 10 and created[4] == "-" and _is_day(created[:10]):
         return created[:10]
     try:
-        return time.strftime("%Y-%m-%d", time.gmtime(int(created)))
+        return _day_of(int(created) // 86400)
     except (TypeError, ValueError, OverflowError, OSError):
         return ""
+
+
+@lru_cache(maxsize=10_000)
+def _day_of(number: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(number * 86400))

@@ -9,7 +9,7 @@ import json
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -72,7 +72,7 @@ def _record(page: Page) -> bytes:
         f"WARC-Date: {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         f"WARC-Target-URI: {page.final_url}",
         f"WARC-Source-URI: {page.url}",
-        *([f"{_SUBMISSION}: {json.dumps(asdict(page.link))}"] if page.link else []),
+        *([f"{_SUBMISSION}: {json.dumps(msgspec.structs.asdict(page.link))}"] if page.link else []),
         "Content-Type: application/http;msgtype=response",
         f"Content-Length: {len(response) + len(page.body)}",
     ]

@@ -5,19 +5,24 @@ from __future__ import annotations
 import html
 import re
 from functools import lru_cache
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 _TRACKING = frozenset(("fbclid", "gclid", "igshid", "mc_cid", "mc_eid", "ref_src"))
 _PORTS = {"http": 80, "https": 443}
 
 _NORMAL = re.compile(
-    r"https?://(?:[a-z0-9_-]{1,63}\.)+[a-z0-9_-]{1,63}(?:(/[A-Za-z0-9/%:@!$'()*+,;=~._-]*)(?:\?[A-Za-z0-9/%:@!$'()*+,=~._&?-]+)?)?"
+    r"(https?://(?:[a-z0-9_-]{1,63}\.)+[a-z0-9_-]{1,63})(?:(/[A-Za-z0-9/%:@!$'()*+,;=~._-]*)?(?:\?([A-Za-z0-9/%:@!$'()*+,=~._&?-]*))?)"
 )
-"""Addresses in normal form but for tracking parameters and the path, which may be missing: nearly all."""
+"""Host, path and query of addresses in normal form but for tracking parameters and what is empty: nearly all."""
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});")
 """With its semicolon: `&section=2` is a parameter and no section sign."""
+_IN_QUERIES = "=&%+/:@!$'()*,;~-._?"
 _PLAIN_QUERY = re.compile(r"[A-Za-z0-9=&+/:@!$'()*,;~._?-]*")
-_MAYBE_TRACKING = re.compile("|".join(("utm_", *sorted(_TRACKING))))
+_MAYBE_TRACKING = re.compile("|".join(("utm_", *sorted(_TRACKING), "%[4-7]")))
+"""Also letters that are written as numbers."""
+_TRACKING_PAIRS = re.compile(rf"(?:^|&)(?:utm_[^=&]*|(?:{'|'.join(sorted(_TRACKING))})(?=[=&]|$))(?:=[^&]*)?")
+_PLAIN_PAIRS = re.compile(r"(?:[A-Za-z0-9_.~-]+=[A-Za-z0-9_.~-]*(?:&(?!$)|$))*")
+"""Pairs that stay as they are when they are decoded and encoded again."""
 
 
 def normalise(url: str) -> str:
@@ -25,10 +30,14 @@ def normalise(url: str) -> str:
 
     Undoes `&amp;`, lower-cases scheme and host, drops fragment, default port and tracking parameters, quotes what needs it.
     """
-    if (found := _NORMAL.fullmatch(url)) and not ("?" in url and _MAYBE_TRACKING.search(url)):
-        return url if found[1] else url + "/"
+    text = url.strip()
+    if "&" in text:
+        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+    if found := _NORMAL.fullmatch(text.partition("#")[0]):
+        place, path, query = found.groups()
+        return f"{place}{path or '/'}?{kept}" if query and (kept := _query(query)) else place + (path or "/")
     try:
-        parts = urlsplit(_ENTITY.sub(lambda entity: html.unescape(entity[0]), url.strip()))
+        parts = urlsplit(text)
         host, port = (parts.hostname or "").rstrip(".").encode("idna").decode("ascii"), parts.port
     except (ValueError, UnicodeError):  # `http://[URL]` makes urlsplit raise; so do ports and labels that are none
         return ""
@@ -37,16 +46,19 @@ def normalise(url: str) -> str:
     scheme = parts.scheme.lower()
     host = f"[{host}]" if ":" in host else host
     place = host if port in (None, _PORTS[scheme]) else f"{host}:{port}"
-    return urlunsplit((scheme, place, quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._"), _query(parts), ""))
+    return urlunsplit((scheme, place, quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._"), _query(parts.query), ""))
 
 
-def _query(parts: SplitResult) -> str:
-    query = parts.query
-    if not query or (_PLAIN_QUERY.fullmatch(query) and not _MAYBE_TRACKING.search(query)):
-        return query
+def _query(query: str) -> str:
+    """A query without tracking parameters; the others are encoded anew only where some were taken away."""
+    if not _MAYBE_TRACKING.search(query):
+        return query if _PLAIN_QUERY.fullmatch(query) else quote(query, safe=_IN_QUERIES)
+    shorter, found = _TRACKING_PAIRS.subn("", query)
+    if found and _PLAIN_PAIRS.fullmatch(shorter := shorter.removeprefix("&")):
+        return shorter
     pairs = parse_qsl(query, keep_blank_values=True)
     kept = [(name, value) for name, value in pairs if name not in _TRACKING and not name.startswith("utm_")]
-    return quote(query, safe="=&%+/:@!$'()*,;~-._?") if kept == pairs else urlencode(kept)
+    return quote(query, safe=_IN_QUERIES) if kept == pairs else urlencode(kept)
 
 
 def key(url: str) -> str:
