@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from selftaught.errors import SelftaughtError, UsageError
 
@@ -123,6 +123,11 @@ def world_size() -> int:
     return int(environment("WORLD_SIZE", "1"))
 
 
+def local_world_size() -> int:
+    """Number of processes on this machine as torchrun sets it; 1 without torchrun."""
+    return int(environment("LOCAL_WORLD_SIZE", "1"))
+
+
 @contextmanager
 def joined() -> Iterator[None]:
     """Join the processes that torchrun started beside this one for the time of the block; one process alone does nothing.
@@ -182,6 +187,56 @@ def from_first(work: Callable[[], T]) -> T:
         raise told
     value: T = answer[0]
     return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Processes that share a piece of work; by default this one alone."""
+
+    rank: int = 0
+    size: int = 1
+
+    def first(self, work: Callable[[], T]) -> T:
+        """`from_first`, in a group of more than one."""
+        return from_first(work) if self.size > 1 else work()
+
+    def each(self, work: Callable[[], T]) -> list[T]:
+        """What `work` returns in each process, in order of rank, in all of them.
+
+        What one of them raises ends all; rank 0 raises it, so that it is told once.
+        """
+        if self.size == 1:
+            return [work()]
+        from torch import distributed
+
+        done: list[tuple[T | None, SelftaughtError | None]] = [(None, None)] * self.size
+        value: T | None = None
+        problem: SelftaughtError | None = None
+        try:
+            value = work()
+        except SelftaughtError as raised:
+            problem = raised
+        distributed.all_gather_object(done, (value, problem and _plain(problem)))
+        found = next((one for _, one in done if one is not None), None)
+        if found is not None:
+            found.told = self.rank != 0
+            raise found
+        return [cast("T", one) for one, _ in done]
+
+
+ALONE = Group()
+
+
+def group() -> Group:
+    """The processes that torchrun started, or this one alone."""
+    return Group(rank=rank(), size=world_size())
+
+
+def _plain(problem: SelftaughtError) -> SelftaughtError:
+    """The same error as a value that can be sent to another process."""
+    sent = SelftaughtError(problem.message, expected=problem.expected, got=problem.got, hint=problem.hint)
+    sent.exit_code, sent.told = problem.exit_code, problem.told
+    return sent
 
 
 def machine(device: DeviceName = "auto", precision: PrecisionName = "auto") -> Machine:

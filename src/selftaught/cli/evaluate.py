@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from selftaught import console, settings, storage
-from selftaught.errors import UsageError
+from selftaught import compute, console, settings, storage
+from selftaught.errors import SelftaughtError, UsageError
 from selftaught.evaluation.protocols import MODES, EvaluateSettings
 from selftaught.report.records import ALONG_FILE, RESULTS_FILE, SPLIT_FILE, OverlapSplit, Score
 
@@ -41,41 +42,76 @@ class Evaluate(settings.Verb):
 
 
 def run(argv: Sequence[str]) -> None:
-    """Evaluate as `argv` says."""
+    """Evaluate as `argv` says; under torchrun together with the processes beside this one."""
     if list(argv) == ["list"]:
         _list()
         return
+    with compute.joined():
+        resolved = compute.from_first(lambda: _resolved(argv))  # what is wrong is said once
+        try:
+            _evaluate(resolved)
+        except SelftaughtError as problem:
+            # All processes come upon what is wrong with a data set.
+            problem.told = problem.told or compute.rank() > 0
+            raise
+    if compute.rank() == 0:
+        _report(resolved.command)
+
+
+def _resolved(argv: Sequence[str]) -> settings.Resolved[Evaluate]:
     resolved = settings.resolve(Evaluate, argv, prog="selftaught evaluate", recipes=MODES, chosen_by="mode")
     command = resolved.command
-    from selftaught.evaluation import along, running
-
     if command.overlap is not None and command.along:
         raise UsageError("--overlap is of one model", expected="--overlap or --along")
     if command.hub:
         _fetch(command)
+    return resolved
 
+
+def _evaluate(resolved: settings.Resolved[Evaluate]) -> None:
+    from selftaught.evaluation import along, running
+
+    command, opened = resolved.command, list[storage.Run]()
     given = {"model": command.model, "corpus": command.corpus, "data": command.data}
     inputs = {name: path for name, path in given.items() if path is not None}
-    folders = [command.out / step.name for step in along.steps(command.model)] if command.along else [command.out]
-    more = any(running.unfinished(command.tasks, out=one, corpus=command.corpus, data=command.data) for one in folders)
-    with storage.run(
-        command.out, verb="evaluate", plan=command.settings, sources=resolved.sources, inputs=inputs, more=more
-    ) as opened:
-        if opened.finished:
-            console.line(f"{command.out} is finished")
-        else:
-            ask = along.evaluate_along if command.along else running.evaluate
-            ask(
-                command.model,
-                command.tasks,
-                out=command.out,
-                corpus=command.corpus,
-                data=command.data,
-                settings=command.settings,
+    with ExitStack() as folder:
+
+        def is_finished() -> bool:
+            folders = [command.out / one.name for one in along.steps(command.model)] if command.along else [command.out]
+            more = any(
+                running.unfinished(command.tasks, out=one, corpus=command.corpus, data=command.data) for one in folders
             )
-            opened.declare(RESULTS_FILE)
+            run = storage.run(
+                command.out,
+                verb="evaluate",
+                plan=command.settings,
+                sources=resolved.sources,
+                inputs=inputs,
+                more=more,
+            )
+            opened.append(folder.enter_context(run))
+            return opened[0].finished
+
+        if compute.from_first(is_finished):
+            console.line(f"{command.out} is finished")
+            return
+        ask = along.evaluate_along if command.along else running.evaluate
+        ask(
+            command.model,
+            command.tasks,
+            out=command.out,
+            corpus=command.corpus,
+            data=command.data,
+            settings=command.settings,
+            group=compute.group(),
+        )
+        for first in opened:
+            first.declare(RESULTS_FILE)
             if command.along:
-                opened.declare(ALONG_FILE)
+                first.declare(ALONG_FILE)
+
+
+def _report(command: Evaluate) -> None:
     scores = storage.read_json(command.out / RESULTS_FILE, list[Score])
     if command.overlap is None:
         _show(scores, json=command.json)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from selftaught import console, storage
 from selftaught.checkpoint import loading
+from selftaught.compute import ALONE, Group
 from selftaught.errors import DamagedFileError, InputError
 from selftaught.evaluation import running
 from selftaught.evaluation.protocols import EvaluateSettings
@@ -21,6 +22,7 @@ def evaluate_along(
     corpus: str | Path | None = None,
     data: str | Path | None = None,
     settings: EvaluateSettings | None = None,
+    group: Group = ALONE,
 ) -> list[StepScore]:
     """Run tasks on every checkpoint in a training run's folder, oldest first; return their scores.
 
@@ -35,7 +37,7 @@ def evaluate_along(
         step = int(folder.name.removeprefix("step-"))
         try:
             scores = running.evaluate(
-                folder, tasks, out=Path(out) / folder.name, corpus=corpus, data=data, settings=settings
+                folder, tasks, out=Path(out) / folder.name, corpus=corpus, data=data, settings=settings, group=group
             )
         except DamagedFileError as damage:
             console.warn(damage.line())
@@ -45,9 +47,10 @@ def evaluate_along(
         console.line(f"step {step:,}: {', '.join(f'{one.task} {one.metric} {one.value:.4g}' for one in scores)}")
     if not found and problem is not None:
         raise problem
-    storage.write_json(Path(out) / ALONG_FILE, found)
     last = max(one.step for one in found)
-    storage.write_json(Path(out) / RESULTS_FILE, [one.score for one in found if one.step == last])
+    if group.rank == 0:
+        storage.write_json(Path(out) / ALONG_FILE, found)
+        storage.write_json(Path(out) / RESULTS_FILE, [one.score for one in found if one.step == last])
     return found
 
 

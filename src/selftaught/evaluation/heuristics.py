@@ -8,14 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from selftaught import console
 from selftaught.errors import InputError
-from selftaught.evaluation import measuring
+from selftaught.evaluation import asking, measuring
 from selftaught.evaluation.experiments import Question, Result, Task
 from selftaught.evaluation.measuring import Baseline, Measured, SentenceAnswer
 from selftaught.tasks import glue, marking, reading, referents, winograd
 from selftaught.tasks.confusion import confusion
-from selftaught.tasks.examples import Choice
+from selftaught.tasks.examples import Choice, Text
 from selftaught.tasks.labelled import ExampleReader, Labelled
 
 SENTIMENT_WORD = " very"
@@ -107,14 +106,7 @@ def cola(asked: Question) -> Result:
         examples = asked.limited(glue.read_split("cola", asked.source, split))
         if len({one.label for one in examples}) < 2:
             raise InputError(f"the {split} sentences of CoLA have one label", expected="acceptable ones and others")
-        with console.progress(f"CoLA {split}", len(examples), unit="sentences") as bar:
-            scored = asked.model.document_log_probs([one.first for one in examples], advance=bar.advance)
-        means = [one.total / max(1, len(one.by_token)) for one in scored]
-        measuring.require_numbers([one for one in means if not math.isfinite(one)][:1], f"a sentence of {split}")
-        found[split] = [
-            SentenceAnswer(id=one.id, sentence=one.first, mean_log_prob=mean, acceptable=bool(one.label))
-            for one, mean in zip(examples, means, strict=True)
-        ]
+        found[split] = _accepted(asked, split, examples)
     limit = best_threshold(found["train"])
     names = ("False", "True")
     pairs = [(str(one.acceptable), str(one.mean_log_prob > limit)) for one in found["dev"]]
@@ -126,6 +118,18 @@ def cola(asked: Question) -> Result:
             protocol=f"{words}{asked.rules.first_only}",
             baseline=Baseline(what="one answer for all", value=0.0),
         )
+    ]
+
+
+def _accepted(asked: Question, split: str, examples: Sequence[Labelled]) -> list[SentenceAnswer]:
+    """Each sentence's mean log-probability of a token."""
+    sentences = [Text(id=f"{split}-{number}", text=one.first, units=1) for number, one in enumerate(examples, start=1)]
+    scored = asking.texts(asked, f"CoLA {split}", sentences, stride=0, unit="sentences")
+    means = [-one.nats / max(1, one.tokens) for one in scored]
+    measuring.require_numbers([one for one in means if not math.isfinite(one)][:1], f"a sentence of {split}")
+    return [
+        SentenceAnswer(id=one.id, sentence=one.text, mean_log_prob=mean, acceptable=bool(example.label))
+        for one, example, mean in zip(sentences, examples, means, strict=True)
     ]
 
 
@@ -148,8 +152,7 @@ def best_threshold(answers: Sequence[SentenceAnswer]) -> float:
 
 
 def _choices(asked: Question, title: str, chosen: Sequence[Choice], *, mean: bool) -> list[measuring.ChoiceAnswer]:
-    with console.progress(title, sum(len(one.candidates) for one in chosen), unit="candidates") as bar:
-        answers = measuring.choices(asked.model, chosen, advance=bar.advance, mean=mean)
+    answers = asking.choices(asked, title, chosen, mean=mean)
     for one in answers:
         measuring.require_numbers(one.log_probs, f"question {one.id}")
     return answers

@@ -1,4 +1,8 @@
-"""Answers kept while a task runs, so that one that is killed goes on where it was."""
+"""Answers kept while a task runs, so that one that is killed goes on where it was; made by one process or by several.
+
+Questions are asked in blocks, which are the same whoever asks them and whatever was kept before: so are the answers, to the last
+bit where processes have as many threads.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from selftaught import settings, storage
+from selftaught.compute import ALONE, Group
 from selftaught.errors import InputError, MismatchError
 
 BLOCK = 64
@@ -66,6 +72,8 @@ class Keeping:
     folder: Path
     task: str
     measure: Measure
+    group: Group = ALONE
+    """Those who ask; rank 0 keeps what all answer."""
 
     @property
     def unfinished(self) -> Path:
@@ -73,8 +81,9 @@ class Keeping:
         return self.folder / f"answers-{self.task}.unfinished.jsonl"
 
     def table(self, name: str, rows: Iterable[Any]) -> None:
-        """Write rows that are neither answers nor scores."""
-        storage.write_jsonl(self.folder / f"{name}-{self.task}.jsonl", rows)
+        """Write rows as NAME-TASK.jsonl."""
+        if self.group.rank == 0:
+            storage.write_jsonl(self.folder / f"{name}-{self.task}.jsonl", rows)
 
     def answers(
         self,
@@ -84,37 +93,43 @@ class Keeping:
         advance: Callable[[float], None],
         *,
         block: int = BLOCK,
+        weight: Callable[[AskedType], int] = lambda _: 1,
     ) -> list[AnswerType]:
-        """An answer for each question, in order; those that an earlier start kept are not asked again.
+        """An answer for each question, in order; blocks of them that an earlier start kept are not asked again.
 
-        `ask` answers several questions at a time, in order; their ids are those of the questions. Raises InputError where two
-        questions have one id, MismatchError where the answers that were kept depend on something else.
+        `ask` answers a block at a time, in order, and tells `advance`; the answers' ids are those of the questions. A block has
+        `block` questions, or as many as weigh that much. Raises InputError where two questions have one id, MismatchError where
+        the answers that were kept depend on something else.
         """
-        ids = [one.id for one in asked]
-        if len(set(ids)) < len(ids):
-            twice = next(name for number, name in enumerate(ids) if name in ids[:number])
-            raise InputError(f"two questions of {self.task} are called {twice}", expected="an id for each of its own")
-        found = {answer.id: answer for answer in self._kept(kind)}
-        kept = [one for one in asked if one.id in found]
-        advance(len(kept))
-        left = [one for one in asked if one.id not in found]
-        for first in range(0, len(left), block):
+        _require_names(self.task, asked)
+        found = {answer.id: answer for answer in self.group.first(lambda: self._kept(kind))}
+        blocks = [list(one) for one in _blocks(asked, block, weight)]
+        left = [one for one in blocks if any(each.id not in found for each in one)]
+        advance(len(asked) - sum(map(len, left)))
+        for first in range(0, len(left), self.group.size):
+            together = left[first : first + self.group.size]
             started = time.monotonic()
-            answered = list(ask(left[first : first + block]))
-            rows = [*answered, _Spent(seconds=time.monotonic() - started)]
-            storage.append_line(self.unfinished, b"\n".join(map(msgspec.json.encode, rows)))
+            own = together[self.group.rank] if self.group.rank < len(together) else ()
+            answered = [one for part in self.group.each(partial(_asked, ask, own)) for one in part]
+            self._keep([*answered, _Spent(seconds=time.monotonic() - started)])
             found |= {answer.id: answer for answer in answered}
+            advance(sum(map(len, together)) - len(own))
         return [found[one.id] for one in asked]
+
+    def _keep(self, rows: Sequence[Any]) -> None:
+        if self.group.rank == 0:
+            storage.append_line(self.unfinished, b"\n".join(map(msgspec.json.encode, rows)))
 
     def spent(self) -> float:
         """Seconds that the answers which are kept took when they were made."""
-        if not self.unfinished.is_file():
+        if not self.unfinished.is_file() or self.group.rank:
             return 0.0
         return sum(one.seconds for one in _decoded(self._whole_lines()[1:], _Spent))
 
     def finish(self) -> None:
         """Forget unfinished answers: all of them are written elsewhere."""
-        self.unfinished.unlink(missing_ok=True)
+        if self.group.rank == 0:
+            self.unfinished.unlink(missing_ok=True)
 
     def _kept(self, kind: type[AnswerType]) -> list[AnswerType]:
         if not self.unfinished.is_file():
@@ -139,6 +154,28 @@ class Keeping:
         if len(whole) < len(data):
             storage.write_bytes(self.unfinished, whole)
         return whole.splitlines()
+
+
+def _require_names(task: str, asked: Sequence[Identified]) -> None:
+    names: set[str] = set()
+    for one in asked:
+        if one.id in names:
+            raise InputError(f"two questions of {task} are called {one.id}", expected="an id for each of its own")
+        names.add(one.id)
+
+
+def _blocks(asked: Sequence[AskedType], most: int, weight: Callable[[AskedType], int]) -> Iterator[Sequence[AskedType]]:
+    """Neighbours that weigh at least `most` together, but for the last ones."""
+    begun = held = 0
+    for number, one in enumerate(asked, start=1):
+        held += weight(one)
+        if held >= most or number == len(asked):
+            yield asked[begun:number]
+            begun, held = number, 0
+
+
+def _asked(ask: Callable[[Sequence[AskedType]], Iterable[AnswerType]], block: Sequence[AskedType]) -> list[AnswerType]:
+    return list(ask(block)) if block else []
 
 
 def _decoded(rows: Iterable[bytes], kind: type[T]) -> Iterator[T]:

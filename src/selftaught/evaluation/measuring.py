@@ -9,12 +9,11 @@ from typing import TypeAlias
 
 from selftaught.errors import InputError
 from selftaught.inference.language_model import LanguageModel
+from selftaught.inference.windows import Windows
 from selftaught.tasks import marking
 from selftaught.tasks.examples import Choice, Passage, Text
 
 Advance: TypeAlias = Callable[[float], None]
-STRETCH_TOKENS = 1024
-"""A long text is kept, and its standard error estimated, by stretches of so many tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,16 +190,13 @@ def texts(
     ]
 
 
-def long_text(
-    model: LanguageModel, asked: Text, *, stride: int, advance: Advance, filled: bool = False
-) -> list[StretchAnswer]:
-    """Score one long text."""
-    (scored,) = model.document_log_probs([asked.text], stride=stride or None, filled=filled, advance=advance)
-    stretches = (
-        (first, scored.by_token[first : first + STRETCH_TOKENS])
-        for first in range(0, len(scored.by_token), STRETCH_TOKENS)
-    )
-    return [StretchAnswer(id=f"{asked.id}@{first}", nats=-sum(part), tokens=len(part)) for first, part in stretches]
+def stretches(model: LanguageModel, read: Windows, parts: Sequence[tuple[str, range]]) -> list[StretchAnswer]:
+    """Score parts of one long text, each given by its name and its windows."""
+    scored = model.window_log_probs(read, [windows for _, windows in parts])
+    return [
+        StretchAnswer(id=name, nats=-one.total, tokens=len(one.by_token))
+        for (name, _), one in zip(parts, scored, strict=True)
+    ]
 
 
 def last_words(

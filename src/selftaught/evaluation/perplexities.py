@@ -9,8 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import TypeAlias
 
-from selftaught import console
-from selftaught.evaluation import measuring
+from selftaught.evaluation import asking, measuring
 from selftaught.evaluation.experiments import Question, Result
 from selftaught.evaluation.measuring import Answer, Baseline, Measured
 from selftaught.report import published
@@ -111,13 +110,12 @@ def _by_frequency(value: float) -> Baseline:
 def _scored(asked: Question, title: str, chosen: DataSet, stride: int) -> tuple[Sequence[Answer], marking.Mark, int]:
     """Nats per unit, and the number of units; where units are tokens, those of the model."""
     filled = asked.rules.full_windows
-    with console.progress(title, len(chosen.texts), unit="texts") as bar:
-        if len(chosen.texts) == 1:
-            text = chosen.texts[0]
-            stretches = measuring.long_text(asked.model, text, stride=stride, filled=filled, advance=bar.advance)
-            count = text.units or sum(one.tokens for one in stretches)
-            return stretches, measuring.mark_long_text(stretches, count), count
-        answers = measuring.texts(asked.model, chosen.texts, stride=stride, filled=filled, advance=bar.advance)
+    if len(chosen.texts) == 1:
+        text = chosen.texts[0]
+        stretches = asking.long_text(asked, title, text, stride=stride, filled=filled)
+        count = text.units or sum(one.tokens for one in stretches)
+        return stretches, measuring.mark_long_text(stretches, count), count
+    answers = asking.texts(asked, title, chosen.texts, stride=stride, filled=filled)
     units = [one.units or one.tokens for one in answers]
     return answers, marking.ratio([one.nats for one in answers], units), sum(units)
 
@@ -129,14 +127,7 @@ def _grid(asked: Question, title: str, read: Read, forms: Sequence[Form]) -> lis
         _Wanted(id=f"{form}, <unk> {unknown}, stride {stride or 'none'}", form=form, unknown=unknown, stride=stride)
         for form, unknown, stride in product(forms, ("keep", "replace"), strides)
     ]
-    with console.progress(f"{title}, grid", len(wanted), unit="ways") as bar:
-
-        def score(block: Sequence[_Wanted]) -> list[Cell]:
-            cells = [_cell(asked, title, read, one) for one in block]
-            bar.advance(len(block))
-            return cells
-
-        cells = asked.keeping.answers(wanted, Cell, score, bar.advance, block=1)
+    cells = [_cell(asked, title, read, one) for one in wanted]
     asked.keeping.table("grid", cells)
     found = [
         Measured(
@@ -176,7 +167,8 @@ def _cell(asked: Question, title: str, read: Read, wanted: _Wanted) -> Cell:
         units="words-and-ends",
     )
     chosen = read(reading)
-    _, nats, units = _scored(asked, f"{title}, {wanted.id}", chosen, wanted.stride)
+    named = replace(chosen, texts=tuple(replace(one, id=f"{wanted.id}: {one.id}") for one in chosen.texts))
+    _, nats, units = _scored(asked, f"{title}, {wanted.id}", named, wanted.stride)
     words = sum(one.units for one in read(replace(reading, units="words")).texts)
     return Cell(
         id=wanted.id,

@@ -9,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from selftaught import console
 from selftaught.corpus import documents
 from selftaught.errors import InputError
-from selftaught.evaluation import answering, lambada, measuring, perplexities, summarizing, translating
+from selftaught.evaluation import answering, asking, lambada, measuring, perplexities, summarizing, translating
 from selftaught.evaluation.experiments import Question, Result, Task
 from selftaught.evaluation.heuristics import HEURISTICS
 from selftaught.evaluation.measuring import Baseline, ChoiceAnswer, Measured
@@ -56,8 +55,7 @@ def _bits_per_byte(asked: Question, split: str) -> Result:
     )
     if not any(text.units for text in chosen):
         raise InputError(f"{asked.source} has no {split} text", hint="name other tasks, or hold out more")
-    with console.progress(f"{split}: bits per byte", len(chosen), unit="documents") as bar:
-        answers = measuring.texts(asked.model, chosen, stride=0, advance=bar.advance)
+    answers = asking.texts(asked, f"{split}: bits per byte", chosen, stride=0, unit="documents")
     per_token = marking.ratio([one.nats for one in answers], [one.tokens for one in answers])
     protocol = f"{split} documents up to {asked.rules.most_bytes:,} bytes, seed {asked.rules.seed}; windows that do not overlap"
     return answers, [
@@ -88,8 +86,7 @@ def _lastword(asked: Question) -> Result:
     """LAMBADA's form on held-out text."""
     made = passages.make_passages(_texts_of(asked.source, "heldout"))
     chosen = _drawn(list(made), "passages", asked)
-    with console.progress("last words", len(chosen), unit="passages") as bar:
-        answers = measuring.last_words(asked.model, chosen, advance=bar.advance)
+    answers = asking.last_words(asked, "last words", chosen)
     protocol = f"passages of {passages.CONTEXT_WORDS + 1} words from held-out documents"
     return answers, measuring.mark_last_words(answers, protocol)
 
@@ -103,8 +100,7 @@ def _cloze(asked: Question) -> Result:
         if len(made) >= asked.rules.most_questions:
             break
     chosen = _drawn(made, "cloze questions", asked)
-    with console.progress("cloze", sum(len(one.candidates) for one in chosen), unit="candidates") as bar:
-        answers = measuring.choices(asked.model, chosen, advance=bar.advance)
+    answers = asking.choices(asked, "cloze", chosen)
     form = f"{cloze.CONTEXT_SENTENCES} sentences and one with a gap, {cloze.CANDIDATES} candidates"
     protocol = f"{form}, a question every {step} sentences; {_without_model(chosen)}"
     return answers, _beside(measuring.mark_choices(answers, protocol), _frequent(chosen))
@@ -128,18 +124,6 @@ def _beside(measured: Sequence[Measured], baseline: Baseline) -> list[Measured]:
     return [replace(one, baseline=baseline) for one in measured]
 
 
-def _chosen(asked: Question, chosen: Sequence[Choice], title: str) -> list[ChoiceAnswer]:
-    """Choices, kept as they are made."""
-    with console.progress(title, len(chosen), unit="questions") as bar:
-
-        def ask(block: Sequence[Choice]) -> list[ChoiceAnswer]:
-            found = measuring.choices(asked.model, block, advance=lambda _: None)
-            bar.advance(len(block))
-            return found
-
-        return asked.keeping.answers(chosen, ChoiceAnswer, ask, bar.advance)
-
-
 def _schemas(asked: Question, path: Path, name: str) -> Result:
     answers: list[ChoiceAnswer] = []
     measured: list[Measured] = []
@@ -149,7 +133,7 @@ def _schemas(asked: Question, path: Path, name: str) -> Result:
     )
     for scoring, metric, words in scorings:
         chosen = asked.limited(winograd.read_schemas(path, scoring, asked.rules.schemas))
-        found = _chosen(asked, chosen, f"{name} {scoring}")
+        found = asking.choices(asked, f"{name} {scoring}", chosen)
         answers += found
         protocol = f"{words}{', as lm-evaluation-harness' * (asked.rules.schemas == 'harness')}{asked.rules.first_only}"
         measured += _beside(measuring.mark_choices(found, protocol, metric), _chance(chosen))
@@ -172,7 +156,7 @@ def _cbt(asked: Question) -> Result:
     measured: list[Measured] = []
     for category, asked_about in cloze.read_cbt(asked.source, asked.rules.cbt_join).items():
         chosen = asked.limited(asked_about)
-        found = _chosen(asked, chosen, f"CBT {category}")
+        found = asking.choices(asked, f"CBT {category}", chosen)
         answers += found
         protocol = (
             f"candidate and rest of the sentence given all before, a {asked.rules.cbt_join} between sentences; "

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from selftaught import console, settings, storage
+from selftaught.compute import ALONE, Group
 from selftaught.errors import InputError, MismatchError, UsageError
 from selftaught.evaluation.experiments import Question, Task
 from selftaught.evaluation.keeping import Keeping, Measure
@@ -38,8 +40,11 @@ def evaluate(
     corpus: str | Path | None = None,
     data: str | Path | None = None,
     settings: EvaluateSettings | None = None,
+    group: Group = ALONE,
 ) -> list[Score]:
     """Run zero-shot tasks (all that `corpus` and `data` allow, but for the long ones, if none are named); return their scores.
+
+    The processes of a `group` (compute.group() under torchrun) all call it alike and share the questions; the first writes.
 
     Each task leaves answers-TASK.jsonl and scores-TASK.json in `out` and is not run again there; results.json holds all
     scores in `out`. Raises UsageError for an unknown task or one whose text is not given, InputError where there is nothing to
@@ -58,19 +63,25 @@ def evaluate(
     for name, source in sources.items():
         done = _scores_file(Path(out), name)
         measure = Measure(source=str(source), settings=_document(rules), probe_nats=probe)
-        if not done.is_file():
-            keeping = Keeping(folder=Path(out), task=name, measure=measure)
-            storage.write_json(done, _run(name, Question(model=loaded, source=source, rules=rules, keeping=keeping)))
+        if not group.first(done.is_file):
+            keeping = Keeping(folder=Path(out), task=name, measure=measure, group=group)
+            found = _run(name, Question(model=loaded, source=source, rules=rules, keeping=keeping))
+            if group.rank == 0:
+                storage.write_json(done, found)
             keeping.finish()
-        kept = storage.read_json(done, Kept)
+        kept = group.first(partial(storage.read_json, done, Kept))
         changed = kept.measure.difference(measure)
         if changed:
             raise MismatchError(f"{done} was measured otherwise", got=", ".join(changed), hint="Choose another --out.")
         scores += kept.scores
-    everything = [_scores_file(Path(out), name) for name in TASKS if _scores_file(Path(out), name).is_file()]
-    results = [score for done in everything for score in storage.read_json(done, Kept).scores]
-    storage.write_json(Path(out) / RESULTS_FILE, results)
+    group.first(partial(_write_results, Path(out)))
     return scores
+
+
+def _write_results(out: Path) -> None:
+    everything = [_scores_file(out, name) for name in TASKS if _scores_file(out, name).is_file()]
+    results = [score for done in everything for score in storage.read_json(done, Kept).scores]
+    storage.write_json(out / RESULTS_FILE, results)
 
 
 def unfinished(
@@ -93,7 +104,7 @@ def _run(name: str, question: Question) -> Kept:
     started = time.monotonic() - question.keeping.spent()
     answers, measured = TASKS[name].ask(question)
     seconds = time.monotonic() - started
-    storage.write_jsonl(question.keeping.folder / f"answers-{name}.jsonl", answers)
+    question.keeping.table("answers", answers)
     products = "" if question.model.precision == "float32" else f"; products in {question.model.precision}"
     scores = [
         Score(
