@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from selftaught import storage
 from selftaught.errors import DamagedFileError, InputError, MismatchError, OutputError
+from selftaught.storage import spooling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +279,7 @@ def test_sorting_on_the_disk_is_sorting(numbers: list[int], most: int) -> None:
 
 
 def test_a_spool_is_read_as_it_was_written_as_often_as_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "_FRAME_BYTES", 50)
+    monkeypatch.setattr(spooling, "_FRAME_BYTES", 50)
     spool = storage.Spool(str, (f"row {number} é" for number in range(100)))
     wanted = [f"row {number} é" for number in range(100)]
     assert len(spool) == 100

@@ -242,11 +242,11 @@ def test_a_full_disk_is_seen_before_and_while(
     whole: Path, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "free_bytes", lambda path: 1000)
+        patch.setattr(storage.files, "free_bytes", lambda path: 1000)
         with pytest.raises(OutputError, match="not enough space"):
             pretrain(plan(), tokens=tokens, out=tmp_path)
     with monkeypatch.context() as patch:
-        at_step(patch, 9, lambda: patch.setattr(storage, "free_bytes", lambda path: 1000))
+        at_step(patch, 9, lambda: patch.setattr(storage.files, "free_bytes", lambda path: 1000))
         with pytest.raises(OutputError, match="not enough space"):
             pretrain(plan(checkpoint_seconds=0.0), tokens=tokens, out=tmp_path)
     assert [folder.name for folder in loading.checkpoints(tmp_path)] == ["step-000008", "step-000009"]
