@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from selftaught.evaluation import keeping
 from selftaught.evaluation.protocols import EvaluateSettings
 from selftaught.evaluation.running import evaluate
 from selftaught.inference import prompting
+from selftaught.inference.dialogue import Dialogues
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.prompting import Continuation, Prompt
 from selftaught.report.records import Score
@@ -50,12 +51,20 @@ def says(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], tuple[str, flo
     """Let the model give `answer(prompt)`: a text and its log-probability. Returns the prompts as they come."""
     heard: list[str] = []
 
-    def complete(_: LanguageModel, prompts: Sequence[Prompt], **__: Any) -> list[Continuation]:
-        heard.extend(prompt.text for prompt in prompts)
-        found = [answer(prompt.text) for prompt in prompts]
+    def answered(prompts: Iterable[Prompt]) -> list[Continuation]:
+        asked = [prompt.text for prompt in prompts]
+        heard.extend(asked)
+        found = [answer(text) for text in asked]
         return [Continuation(text=text, log_prob=nats, log_prob_text=nats / 2, stopped=True) for text, nats in found]
 
+    def complete(_: LanguageModel, prompts: Sequence[Prompt], **__: Any) -> list[Continuation]:
+        return answered(prompts)
+
+    def in_turn(_: Dialogues, prompts: Mapping[int, Prompt]) -> dict[int, Continuation]:
+        return dict(zip(prompts, answered(prompts.values()), strict=True))
+
     monkeypatch.setattr(prompting, "complete", complete)
+    monkeypatch.setattr(Dialogues, "complete", in_turn)
     return heard
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -11,7 +11,8 @@ from selftaught import console
 from selftaught.evaluation.experiments import Question, Result
 from selftaught.evaluation.measuring import Baseline, ConversationAnswer, Measured, QuizAnswer
 from selftaught.inference import prompting
-from selftaught.inference.prompting import Prompt
+from selftaught.inference.dialogue import Dialogues
+from selftaught.inference.prompting import Continuation, Prompt
 from selftaught.tasks import answers, conversations, marking, questions
 from selftaught.tasks.conversations import Conversation, Laid
 
@@ -49,29 +50,43 @@ def _talk(asked: Question, advance: Callable[[float], None], stories: Sequence[_
         length=length,
         beginning=partial(prompting.beginning, model),
     )
-    said: dict[str, list[str]] = {story.id: [] for story in stories}
-    laid: dict[str, list[Laid]] = {story.id: [] for story in stories}
-    for round_ in _rounds(stories, alone=rules.history == "gold"):
-        prompts = []
-        for story, number in round_:
-            gold = [turn.answers[0] for turn in story.conversation.turns]
-            one = lay(story.conversation, number, gold if rules.history == "gold" else said[story.id])
-            laid[story.id].append(one)
-            prompts.append(Prompt(text=one.prompt, limit=rules.answer_tokens))
-        for (story, _), written in zip(round_, prompting.complete(model, prompts), strict=True):
-            said[story.id].append(written.text.partition("Q:")[0].strip())
+    if rules.history == "gold":
+        told = [[turn.answers[0] for turn in story.conversation.turns] for story in stories]
+        laid = [
+            [lay(story.conversation, number, answers) for number in range(len(answers))]
+            for story, answers in zip(stories, told, strict=True)
+        ]
+        prompts = [Prompt(text=one.prompt, limit=rules.answer_tokens) for turns in laid for one in turns]
+        written = iter(prompting.complete(model, prompts))
+        said = [[_said(next(written)) for _ in turns] for turns in laid]
+    else:
+        laid, said = _with_own_answers(asked, lay, [story.conversation for story in stories])
     advance(len(stories))
-    return [_answer(story.conversation, said[story.id], laid[story.id]) for story in stories]
+    return [
+        _answer(story.conversation, answers, turns) for story, answers, turns in zip(stories, said, laid, strict=True)
+    ]
 
 
-def _rounds(stories: Sequence[_Story], *, alone: bool) -> Iterator[list[tuple[_Story, int]]]:
-    """What may be asked at the same time: every turn, story by story; or turn by turn, if each needs the answers before."""
-    turns = [(story, number) for story in stories for number in range(len(story.conversation.turns))]
-    if alone:
-        yield turns
-        return
-    for wanted in range(max(number for _, number in turns) + 1):
-        yield [(story, number) for story, number in turns if number == wanted]
+def _with_own_answers(
+    asked: Question, lay: Callable[..., Laid], stories: Sequence[Conversation]
+) -> tuple[list[list[Laid]], list[list[str]]]:
+    """Turn by turn, since each needs the answers before; what was read at a turn is remembered for the next."""
+    dialogues = Dialogues(asked.model, len(stories))
+    laid: list[list[Laid]] = [[] for _ in stories]
+    said: list[list[str]] = [[] for _ in stories]
+    for number in range(max(len(story.turns) for story in stories)):
+        prompts = {}
+        for row, story in enumerate(stories):
+            if number < len(story.turns):
+                laid[row].append(lay(story, number, said[row]))
+                prompts[row] = Prompt(text=laid[row][-1].prompt, limit=asked.rules.answer_tokens)
+        for row, written in dialogues.complete(prompts).items():
+            said[row].append(_said(written))
+    return laid, said
+
+
+def _said(written: Continuation) -> str:
+    return written.text.partition("Q:")[0].strip()
 
 
 def _answer(conversation: Conversation, said: Sequence[str], laid: Sequence[Laid]) -> ConversationAnswer:
@@ -147,7 +162,7 @@ def _fitting(asked: Question, quiz: questions.Quiz) -> list[questions.Trivia]:
     return quiz.examples[:count]
 
 
-def _quiz_answer(asked: Question, one: questions.Trivia, written: prompting.Continuation) -> QuizAnswer:
+def _quiz_answer(asked: Question, one: questions.Trivia, written: Continuation) -> QuizAnswer:
     said = written.text.strip()
     sure = written.log_prob if asked.rules.confidence == "answer-and-end" else written.log_prob_text
     return QuizAnswer(

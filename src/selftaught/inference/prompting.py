@@ -57,19 +57,24 @@ def complete(
     stop = frozenset((lm.tokenizer.end_of_text, *(newline_tokens(lm.tokenizer) if lines else ())))
     asked = []
     for prompt in prompts:
-        ids = lm.tokenizer.encode(prompt.text) or [lm.tokenizer.end_of_text]
-        room = max(1, lm.context + 1 - prompt.limit)
         generator = compute.generator("completion", prompt.seed)
-        asked.append(completion.Asked(prompt=ids[-room:], limit=prompt.limit, generator=generator))
+        asked.append(completion.Asked(prompt=fitting_ids(lm, prompt), limit=prompt.limit, generator=generator))
     kind = lm.model.tokens.weight.device.type
     with torch.autocast(kind, torch.bfloat16, enabled=lm.precision == "bfloat16"):
         found = completion.complete(
             lm.model, asked, sampling, stop=stop, vocabulary=lm.tokenizer.vocabulary_size, advance=advance
         )
-    return [_continuation(lm.tokenizer, one, lines=lines) for one in found]
+    return [continuation(lm.tokenizer, one, lines=lines) for one in found]
 
 
-def _continuation(tokenizer: Tokenizer, found: completion.Completed, *, lines: bool) -> Continuation:
+def fitting_ids(lm: LanguageModel, prompt: Prompt) -> list[int]:
+    """Ids of a prompt (at least <|endoftext|>); of one that leaves no room for its limit, the last that do."""
+    ids = lm.tokenizer.encode(prompt.text) or [lm.tokenizer.end_of_text]
+    return ids[-max(1, lm.context + 1 - prompt.limit) :]
+
+
+def continuation(tokenizer: Tokenizer, found: completion.Completed, *, lines: bool) -> Continuation:
+    """What was written, as text; with `lines` up to a newline."""
     kept = [token for token in found.tokens if token != tokenizer.end_of_text]
     text = tokenizer.decode(kept)
     written = len(found.tokens) - found.stopped
