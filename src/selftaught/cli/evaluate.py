@@ -156,6 +156,10 @@ def _fetch(command: Evaluate) -> None:
     hub.fetch(command.tasks, command.data)
 
 
+def _changed(difference: float, n: int) -> str:
+    return f"{difference:+.2g} ({n:,})"
+
+
 def _list() -> None:
     from selftaught.evaluation.registry import TASKS
 
@@ -174,8 +178,9 @@ def _show(scores: list[Score], *, json: bool) -> None:
     if json:
         console.result([settings.as_document(score) for score in scores])
         return
+    columns = ["task", "metric", "value", "", "n", "baseline", "paper", "seconds"]
     rows = [
-        (
+        [
             score.task,
             score.metric,
             f"{score.value:.4g}",
@@ -184,10 +189,14 @@ def _show(scores: list[Score], *, json: bool) -> None:
             "" if score.baseline is None else f"{score.baseline:.4g}",
             published.nearest(score.task, score.metric, score.parameters),
             f"{score.seconds:.1f}",
-        )
+        ]
         for score in scores
     ]
-    console.table(["task", "metric", "value", "", "n", "baseline", "paper", "seconds"], rows)
+    if any(score.float32_difference is not None for score in scores):
+        columns.append("less float32 (on)")
+        for row, score in zip(rows, scores, strict=True):
+            row.append("" if score.float32_difference is None else _changed(score.float32_difference, score.float32_n))
+    console.table(columns, rows)
     simple: dict[str, list[str]] = {}
     for score in scores:
         if score.baseline is not None and score.task not in simple.setdefault(score.baseline_words, []):

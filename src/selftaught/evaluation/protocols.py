@@ -72,12 +72,26 @@ class EvaluateSettings:
     """Where the model is computed."""
     precision: PrecisionName = "float32"
     """Format of matrix products; auto: bfloat16 where the machine has it."""
+    float32_questions: int = 64
+    """With bfloat16: first questions (or lines of a text) that are asked again in float32, to tell what the format changes of
+    each score; 0: all."""
 
     def __post_init__(self) -> None:
         """Refuse what measures nothing."""
         counts = ("answer_tokens", "summary_tokens", "question_tokens", "most_bytes", "most_questions")
         for least, names in (
-            (0, ("stride", "limit", "word_beams", "summary_k", "example_pairs", "example_questions")),
+            (
+                0,
+                (
+                    "stride",
+                    "limit",
+                    "word_beams",
+                    "summary_k",
+                    "example_pairs",
+                    "example_questions",
+                    "float32_questions",
+                ),
+            ),
             (1, counts),
         ):
             for name in names:

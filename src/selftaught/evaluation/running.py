@@ -12,6 +12,7 @@ from typing import Any
 from selftaught import console, settings, storage
 from selftaught.compute import ALONE, Group
 from selftaught.errors import InputError, MismatchError, UsageError
+from selftaught.evaluation import precision
 from selftaught.evaluation.experiments import Question, Task
 from selftaught.evaluation.keeping import Keeping, Measure
 from selftaught.evaluation.protocols import EvaluateSettings
@@ -104,6 +105,7 @@ def _run(name: str, question: Question) -> Kept:
     started = time.monotonic() - question.keeping.spent()
     answers, measured = TASKS[name].ask(question)
     seconds = time.monotonic() - started
+    changed = precision.differences(TASKS[name], question, measured)
     question.keeping.table("answers", answers)
     products = "" if question.model.precision == "float32" else f"; products in {question.model.precision}"
     scores = [
@@ -119,6 +121,8 @@ def _run(name: str, question: Question) -> Kept:
             seconds=seconds,
             baseline=one.baseline.value if one.baseline else None,
             baseline_words=one.baseline.what if one.baseline else "",
+            float32_difference=changed[one.metric].value if one.metric in changed else None,
+            float32_n=changed[one.metric].n if one.metric in changed else 0,
         )
         for one in measured
     ]

@@ -43,6 +43,10 @@ class Score:
     """What is reached by chance or by a trivial rule."""
     baseline_words: str = ""
     """Which."""
+    float32_difference: float | None = None
+    """Where products are not float32: `value` less what float32 gives, both on the same items."""
+    float32_n: int = 0
+    """How many those are: all, or the first ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
