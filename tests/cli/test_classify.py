@@ -12,7 +12,11 @@ import pytest
 
 from selftaught import storage
 from selftaught.checkpoint import native
+from selftaught.cli import classify
 from selftaught.cli.main import main
+from selftaught.errors import INTERRUPTED
+from selftaught.evaluation.classification import Classified, Classifier
+from selftaught.evaluation.labelling import Scored
 from selftaught.finetuning.plan import FinetuningPlan
 from selftaught.finetuning.predicting import FinetunedModel
 from selftaught.finetuning.running import finetune
@@ -88,6 +92,40 @@ def test_a_folder_keeps_rows_and_scores(
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert page.count("<td>rows</td>") == 4  # two numbers of each run, and neither stands for a task of the demo
     assert storage.read_json(tmp_path / "results.json", list[Score]) == []
+
+
+def test_a_killed_run_goes_on_with_the_rows_it_has(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(classify, "BLOCK", 4)
+    data = tmp_path / "many.jsonl"
+    storage.write_jsonl(data, ({"sentence": "a b" * (n % 5), "label": n % 2} for n in range(30)))
+    assert told(capfd, model, data, *COLUMNS, "--out", tmp_path / "whole")[0] == 0
+    before, asked = Classifier._chosen, []
+
+    def chosen(self: Classifier, text: str, scored: Scored) -> Classified:
+        asked.append(text)
+        if len(asked) == 15:
+            raise KeyboardInterrupt
+        return before(self, text, scored)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Classifier, "_chosen", chosen)
+        assert told(capfd, model, data, *COLUMNS, "--out", tmp_path / "parts")[0] == INTERRUPTED
+        kept = tmp_path / "parts" / "classified.unfinished.jsonl"
+        assert len(kept.read_text().splitlines()) == 16
+        with open(kept, "a") as stream:
+            stream.write('{"line": 17, "text": "cut sh')  # as a kill leaves it
+        asked[:] = ["another count"] * 15
+        assert told(capfd, model, data, *COLUMNS, "--out", tmp_path / "parts")[0] == 0
+        assert len(asked) - 15 == 12  # of the last 14 texts, without the empty ones
+    assert not kept.exists()
+    rows = [(tmp_path / name / "classified.jsonl").read_bytes() for name in ("whole", "parts")]
+    assert rows[0] == rows[1]
+    numbers = [storage.read_json(tmp_path / name / "results.json", list[Score]) for name in ("whole", "parts")]
+    assert [(one.metric, one.value, one.n) for one in numbers[0]] == [
+        (one.metric, one.value, one.n) for one in numbers[1]
+    ]
 
 
 def test_lines_from_a_pipe(model: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from selftaught.evaluation.labelling import EntailmentModel
     from selftaught.inference.language_model import LanguageModel
 
-CLASSIFIED_FILE = "classified.jsonl"
+CLASSIFIED_FILE, UNFINISHED_FILE = "classified.jsonl", "classified.unfinished.jsonl"
+BLOCK = 256
+"""Texts that are scored together, and kept together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +95,45 @@ def run(argv: Sequence[str]) -> None:
         if opened.finished:
             console.line(f"{command.out} is finished")
         else:
-            with storage.writing_rows(opened.path(CLASSIFIED_FILE)) as add:
-                scores = _classified(command, add)
+            kept = _Kept(opened.path(UNFINISHED_FILE))
+            scores = _classified(command, kept.add, kept.rows, seconds=opened.record.seconds)
+            kept.finish(opened.path(CLASSIFIED_FILE))
             storage.write_json(opened.path(RESULTS_FILE), scores)
             for name in (CLASSIFIED_FILE, RESULTS_FILE):
                 opened.declare(name)
     if command.json:
         console.result(storage.read_lines(command.out / CLASSIFIED_FILE, dict))
     _show(storage.read_json(command.out / RESULTS_FILE, list[Score]))
+
+
+class _Kept:
+    """Rows so far, kept as they come, so that another start asks only for those that are missing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._waiting = path, bytearray()
+        data = storage.read_bytes(path) if path.is_file() else b""
+        whole = data[: data.rfind(b"\n") + 1]  # a kill may have cut the last line short
+        storage.write_bytes(path, whole)
+        self.rows = storage.read_lines(path, Row)
+        self._count = len(self.rows)
+
+    def add(self, row: Row) -> None:
+        """Keep a row, on the disk when its block is whole: blocks are scored together, and the next start begins with one."""
+        self._waiting += msgspec.json.encode(row) + b"\n"
+        self._count += 1
+        if self._count % BLOCK == 0:
+            self._write()
+
+    def _write(self) -> None:
+        storage.append_line(self._path, bytes(self._waiting[:-1]))
+        self._waiting.clear()
+
+    def finish(self, path: Path) -> None:
+        """Give the rows their name."""
+        if self._waiting:
+            self._write()
+        storage.write_bytes(path, storage.read_bytes(self._path))
+        self._path.unlink()
 
 
 def _print(command: Classify) -> None:
@@ -110,8 +145,13 @@ def _print(command: Classify) -> None:
         console.result([settings.as_document(row) for row in rows])
 
 
-def _classified(command: Classify, add: Callable[[Row], Any]) -> list[Score]:
-    """Classify all texts, hand on a row for each, and return the scores if there are right labels."""
+def _classified(
+    command: Classify, add: Callable[[Row], Any], kept: Sequence[Row] = (), *, seconds: float = 0.0
+) -> list[Score]:
+    """Classify all texts but those that are `kept`, hand on a row for each, and return the scores if there are right labels.
+
+    `seconds` were spent on those before.
+    """
     from selftaught.evaluation.classification import Classifier, mark
 
     plan, started = command.settings, time.monotonic()
@@ -121,15 +161,21 @@ def _classified(command: Classify, add: Callable[[Row], Any]) -> list[Score]:
     reader = _Reader(command.file, plan, classifier.names)
     count: Counter[str] = Counter()
     pairs: list[tuple[str, str]] = []
-    with console.progress("classifying", unit="texts") as bar:
-        for one in classifier.classify(reader.texts(), advance=bar.advance):
+
+    def take(row: Row) -> None:
+        count.update(texts=1, empty=row.label is None, cut=row.cut)
+        if row.expected is not None and row.label is not None:
+            pairs.append((row.expected, row.label))
+
+    for row in kept:
+        take(row)
+    with console.progress("classifying", unit="texts", done=len(kept)) as bar:
+        for one in classifier.classify(reader.texts(skipped=len(kept)), rows=BLOCK, advance=bar.advance):
             row = _row(one, *reader.waiting.popleft())
             add(row)
-            count.update(texts=1, empty=row.label is None, cut=row.cut)
-            if row.expected is not None and row.label is not None:
-                pairs.append((row.expected, row.label))
+            take(row)
     _tell(count, pairs)
-    seconds = time.monotonic() - started
+    seconds += time.monotonic() - started
     return [
         Score(
             model=name,
@@ -171,10 +217,13 @@ class _Reader:
         self.waiting: deque[tuple[int, str | None]] = deque()
         """Line and right label of the texts that were given."""
 
-    def texts(self) -> Iterator[str]:
-        """Texts in order; empty where a row has none. Raises InputError for a label that is none of those asked for."""
+    def texts(self, *, skipped: int = 0) -> Iterator[str]:
+        """Texts in order but for the first; empty where a row has none.
+
+        Raises InputError for a label that is none of those asked for.
+        """
         shown = columns.named(self._path)
-        for number, row in columns.read_columns(self._path, self._plan.format):
+        for number, row in islice(columns.read_columns(self._path, self._plan.format), skipped, None):
             text = columns.column(row, self._plan.text_column, shown, number)
             expected = columns.column(row, self._plan.label_column, shown, number) if self._plan.label_column else None
             right = (expected or "").strip() or None
