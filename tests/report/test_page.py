@@ -179,7 +179,7 @@ def test_funnel_lists_counts_and_reasons(page: str) -> None:
 def test_results_are_flat_and_merged(demo: Path, page: str) -> None:
     rows = storage.read_json(demo / "results.json", list[dict[str, object]])
     fields = ["model", "parameters", "task", "protocol", "metric", "value", "error", "n", "seconds"]
-    fields += ["baseline", "baseline_words"]
+    fields += ["baseline", "baseline_words", "float32_difference", "float32_n"]
     assert all(list(row) == fields for row in rows)
     assert len(rows) == sum(len(fake_demo.scores(name)) for name in fake_demo.SIZES)
     sizes = [int(str(row["parameters"])) for row in rows]
