@@ -85,7 +85,7 @@ class SideBySide:
         if warm:
             for work in named.values():
                 work()
-        seconds = _in_turns(named, CLOCKS[clock], repeats or self.repeats)
+        seconds = in_turns(named, CLOCKS[clock], repeats or self.repeats)
         rates = {name: amount / taken if amount else taken for name, taken in seconds.items()}
         for name in peers:
             self.note(case, rates[""], rates[name], name, unit=unit, larger_is_better=bool(amount))
@@ -109,7 +109,7 @@ class SideBySide:
             storage.write_json(self._json, self.records)
 
 
-def _in_turns(works: Mapping[str, Work], clock: Callable[[], float], repeats: int) -> dict[str, float]:
+def in_turns(works: Mapping[str, Work], clock: Callable[[], float], repeats: int) -> dict[str, float]:
     """Median seconds of each; the order turns round by one each time, so that nobody always runs on a warm machine."""
     taken: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)

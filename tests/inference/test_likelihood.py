@@ -3,15 +3,18 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftaught.errors import UsageError
-from selftaught.inference import likelihood
+from selftaught.inference import compiled, likelihood, reading
 from tests.reference import scoring
 from tests.reference.networks import network
 
 MODEL = network()
+READER = reading.reader(MODEL)
+READERS = {"line": READER, "rows": reading.RowReader(MODEL, "float32")}
 IDS = st.lists(st.integers(0, 49), max_size=32)
 CONTEXT = st.lists(st.integers(0, 49), min_size=1, max_size=40)
 
@@ -23,22 +26,23 @@ def check(pairs, scored):
         assert list(one.greedy) == [first for _, first in expected]
 
 
+@pytest.mark.parametrize("reader", READERS)
 @settings(max_examples=25, deadline=None)
 @given(pairs=st.lists(st.tuples(CONTEXT, IDS), max_size=5))
-def test_agrees_with_one_token_at_a_time(pairs):
+def test_agrees_with_one_token_at_a_time(reader, pairs):
     short = [pair for pair in pairs if len(pair[0]) + len(pair[1]) <= 33 or len(pair[1]) <= 1]
-    check(short, likelihood.score(MODEL, short))
+    check(short, likelihood.score(READERS[reader], short))
 
 
+@pytest.mark.parametrize("reader", READERS)
 @settings(max_examples=25, deadline=None)
-@given(
-    contexts=st.lists(st.lists(st.integers(0, 49), min_size=12, max_size=24), min_size=1, max_size=3), data=st.data()
-)
-def test_agrees_where_contexts_are_shared(contexts, data):
-    continuation = st.lists(st.integers(0, 49), max_size=8)
-    pairs = [(context, one) for context in contexts for one in data.draw(st.lists(continuation, max_size=6))]
+@given(begins=st.lists(st.lists(st.integers(0, 49), min_size=8, max_size=16), min_size=1, max_size=3), data=st.data())
+def test_agrees_where_texts_begin_alike(reader, begins, data):
+    ids = st.lists(st.integers(0, 49), max_size=8)
+    more = st.lists(st.tuples(ids, ids), max_size=6)
+    pairs = [([*begin, *rest], after) for begin in begins for rest, after in data.draw(more)]
     random.Random(1).shuffle(pairs)
-    check(pairs, likelihood.score(MODEL, pairs))
+    check(pairs, likelihood.score(READERS[reader], pairs))
 
 
 def some_pairs(count=60):
@@ -51,15 +55,17 @@ def some_pairs(count=60):
     return [(source.choice(contexts), ids(source.randrange(8))) for _ in range(count)]
 
 
+@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("tokens", [1, 100, 10_000])
 @pytest.mark.parametrize("branches", [1, 20, 512])
-def test_neither_batches_nor_order_nor_company_matter(monkeypatch, tokens, branches):
+def test_neither_batches_nor_order_nor_company_matter(monkeypatch, reader, tokens, branches):
     pairs = some_pairs()
-    alone = [likelihood.score(MODEL, [pair])[0] for pair in pairs]
-    monkeypatch.setitem(likelihood.BATCH_TOKENS, "cpu", tokens)
+    alone = [likelihood.score(READERS[reader], [pair])[0] for pair in pairs]
+    monkeypatch.setattr(reading, "LINE_TOKENS", tokens)
     monkeypatch.setattr("selftaught.inference.trees.BRANCH_TOKENS", branches)
+    monkeypatch.setitem(likelihood.LOGITS, "cpu", tokens)
     order = random.Random(tokens).sample(range(len(pairs)), len(pairs))
-    together = likelihood.score(MODEL, [pairs[number] for number in order])
+    together = likelihood.score(READERS[reader], [pairs[number] for number in order])
     for number, one in zip(order, together, strict=True):
         assert one.log_probs == pytest.approx(alone[number].log_probs, abs=1e-4)
         assert one.greedy == alone[number].greedy
@@ -68,20 +74,53 @@ def test_neither_batches_nor_order_nor_company_matter(monkeypatch, tokens, branc
 def test_progress_counts_every_pair_once():
     told: list[int] = []
     pairs = [*some_pairs(), ([1], [])]
-    likelihood.score(MODEL, pairs, told.append)
+    likelihood.score(READER, pairs, told.append)
     assert sum(told) == len(pairs)
     told.clear()
-    likelihood.score(MODEL, [([1], [])], told.append)
+    likelihood.score(READER, [([1], [])], told.append)
     assert told == [1]
 
 
 def test_long_contexts_keep_their_last_tokens():
     context = [number % 50 for number in range(100)]
-    long, cut = likelihood.score(MODEL, [(context, [3, 4]), (context[-31:], [3, 4])])
+    long, cut = likelihood.score(READER, [(context, [3, 4]), (context[-31:], [3, 4])])
     assert long.log_probs == pytest.approx(cut.log_probs, abs=1e-5)
 
 
 @pytest.mark.parametrize("pair", [([], [1]), ([1], [2] * 33), ([1], [50]), ([-1], [2])])
 def test_refuses_what_has_no_probability(pair):
     with pytest.raises(UsageError):
-        likelihood.score(MODEL, [pair])
+        likelihood.score(READER, [pair])
+
+
+@pytest.mark.parametrize("barred", [[], [3], list(range(49))])
+def test_barred_tokens_are_no_choice_and_keep_their_probability(barred):
+    pairs = some_pairs()
+    plain = likelihood.score(READER, pairs)
+    for (context, continuation), one, other in zip(
+        pairs, likelihood.score(READER, pairs, barred=barred), plain, strict=True
+    ):
+        assert (one.log_probs, one.greedy) == (other.log_probs, other.greedy)
+        for place, token in enumerate(continuation):
+            logits = MODEL.logits(MODEL(torch.tensor([[*context, *continuation[:place]]])))[0, -1]
+            logits[barred] = -torch.inf
+            assert one.allowed[place] == (int(logits.argmax()) == token)
+
+
+@pytest.mark.parametrize("compiler", ["cc", "/nowhere/cc"])
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(1, 5), vocabulary=st.integers(1, 2100), data=st.data())
+def test_looking_at_logits_is_what_pytorch_finds(compiler, rows, vocabulary, data):
+    barred = data.draw(st.lists(st.integers(0, vocabulary - 1), max_size=vocabulary - 1, unique=True))
+    spread = data.draw(st.sampled_from([0.0, 1.0, 300.0]))
+    logits = torch.randn(rows, vocabulary, generator=torch.Generator().manual_seed(vocabulary)).mul(spread)
+    expected = torch.logsumexp(logits.double(), -1)
+    free = logits.clone()
+    free[:, barred] = -torch.inf
+    with pytest.MonkeyPatch.context() as changed:
+        if compiler != "cc":
+            changed.setattr(compiled, "library", lambda _: None)
+        choice, allowed, total = likelihood.look(logits.clone(), barred)
+    assert torch.equal(choice, logits.argmax(-1))
+    assert torch.equal(allowed, free.argmax(-1))
+    assert torch.allclose(total.double(), expected, rtol=1e-6, atol=2e-6)

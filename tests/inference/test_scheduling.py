@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from selftaught import compute
 from selftaught.errors import UsageError
-from selftaught.inference import compiled, generation, likelihood, scheduling
+from selftaught.inference import compiled, generation, likelihood, reading, scheduling
 from selftaught.inference.decoding import Decoder
 from selftaught.inference.sampling import SamplingSettings
 from selftaught.inference.scheduling import Batch, Request
@@ -19,6 +19,7 @@ from tests.reference import generator
 from tests.reference.networks import network
 
 MODEL = network()
+READER = reading.reader(MODEL)
 DECODER = compiled.decoder(MODEL)
 PLAIN = Decoder(MODEL)
 IDS = st.lists(st.integers(0, 49), min_size=1, max_size=45)
@@ -120,7 +121,7 @@ def test_the_window_slides_as_without_a_cache(length, norm):
 def test_an_echo_tells_the_probabilities_of_the_prompt(prompt, alternatives):
     request = Request(prompt=prompt, tokens=0, echo=True, alternatives=alternatives)
     ((told, drawn, ended),) = alone(DECODER, request)
-    scored = likelihood.score(MODEL, [(prompt[:1], prompt[1:])])[0]
+    scored = likelihood.score(READER, [(prompt[:1], prompt[1:])])[0]
     assert [one.token for one in told] == prompt
     assert (told[0].log_prob, drawn, ended) == (None, None, "length")
     assert [one.log_prob for one in told[1:]] == pytest.approx(list(scored.log_probs), abs=1e-4)

@@ -88,24 +88,24 @@ def decoder(model: Transformer, weights: WeightFormat = "float32") -> Decoder:
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """The compiled pass; None where it cannot be compiled or loaded. Compiling takes seconds, once for a machine and version."""
+def library(source: Path = SOURCE) -> ctypes.CDLL | None:
+    """A compiled source; None where it cannot be compiled or loaded. Compiling takes seconds, once for a machine and version."""
     compiler = compute.environment("CC", "cc").split()
     for flags in ((*FLAGS, *OPTIONAL_FLAGS), FLAGS):
         try:
-            return _loaded(compiler, flags)
+            return _loaded(source, compiler, flags)
         except (OSError, subprocess.SubprocessError):
             continue
     return None
 
 
-def _loaded(compiler: Sequence[str], flags: Sequence[str]) -> ctypes.CDLL:
-    place = _folder() / f"decode-{_fingerprint(compiler, flags)}.so"
+def _loaded(source: Path, compiler: Sequence[str], flags: Sequence[str]) -> ctypes.CDLL:
+    place = _folder() / f"{source.stem}-{_fingerprint(source, compiler, flags)}.so"
     if place.is_file():
         return ctypes.CDLL(str(place))
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "decode.so"
-        command = [*compiler, *flags, str(SOURCE), "-o", str(made), "-lm"]
+        made = Path(folder) / "made.so"
+        command = [*compiler, *flags, str(source), "-o", str(made), "-lm"]
         subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_SECONDS)
         with contextlib.suppress(OutputError, OSError):  # then it is compiled again the next time
             storage.write_bytes(place, made.read_bytes())
@@ -117,10 +117,10 @@ def _folder() -> Path:
     return Path(kept) / "selftaught"
 
 
-def _fingerprint(compiler: Sequence[str], flags: Sequence[str]) -> str:
+def _fingerprint(source: Path, compiler: Sequence[str], flags: Sequence[str]) -> str:
     """Another source, compiler, flag or processor is another library: the folder may be shared between machines."""
     processor = compute.description()["processor"], sorted(torch.cpu.get_capabilities().items())
-    parts = SOURCE.read_bytes(), list(compiler), list(flags), processor
+    parts = source.read_bytes(), list(compiler), list(flags), processor
     return hashlib.blake2b(repr(parts).encode(), digest_size=10).hexdigest()
 
 

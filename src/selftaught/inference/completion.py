@@ -14,6 +14,7 @@ import torch
 from selftaught.errors import UsageError
 from selftaught.inference.forest import Forest, Node
 from selftaught.inference.sampling import SamplingSettings, choose
+from selftaught.inference.trees import shared_beginning
 from selftaught.model.transformer import Transformer
 
 SHARED_TOKENS = 16
@@ -122,12 +123,6 @@ def _group(asked: Sequence[Asked], members: list[int], trunk: Sequence[int]) -> 
     apart = sum(len(asked[number].prompt) - common for number, common in zip(members, shared, strict=True))
     limit = max(asked[number].limit for number in members)
     return _Group(trunk=trunk, members=members, shared=shared, apart=apart, limit=limit)
-
-
-def shared_beginning(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two texts have in common from their beginning."""
-    most = min(len(one), len(other))
-    return next((place for place in range(most) if one[place] != other[place]), most)
 
 
 def _room(batch: Sequence[_Group]) -> int:

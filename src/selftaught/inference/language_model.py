@@ -9,12 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from selftaught import compute
 from selftaught.checkpoint import loading
 from selftaught.errors import MismatchError, UsageError
-from selftaught.inference import compiled, generation, likelihood, writing
+from selftaught.inference import compiled, generation, likelihood, reading, writing
 from selftaught.inference.decoding import Decoder
 from selftaught.inference.recasting import WeightFormat
 from selftaught.inference.sampling import SamplingSettings
@@ -104,6 +102,11 @@ class LanguageModel:
         """The network made ready for generation, when that is first asked for."""
         return compiled.decoder(self.model, self.weights)
 
+    @cached_property
+    def reader(self) -> reading.Reader:
+        """The network made ready for scoring, when that is first asked for."""
+        return reading.reader(self.model, self.precision)
+
     @property
     def context(self) -> int:
         """Tokens that the model sees at a time."""
@@ -174,14 +177,9 @@ class LanguageModel:
         """Score texts that consist of several pairs each; `advance` hears of texts."""
         pairs = [pair for part in parts for pair in part]
         told = _Telling(len(pairs), len(parts), advance)
-        with self._precision():
-            scored = iter(likelihood.score(self.model, pairs, told.advance, barred=barred))
+        scored = iter(likelihood.score(self.reader, pairs, told.advance, barred=barred))
         told.finish()
         return [_joined(list(islice(scored, len(part)))) for part in parts]
-
-    def _precision(self) -> torch.autocast:
-        kind = self.model.tokens.weight.device.type
-        return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def document_log_probs(
         self,

@@ -1,27 +1,24 @@
 """Log-probabilities of continuations given contexts, for many pairs at once. Knows ids only.
 
-What pairs share is computed once (`inference.trees`), rows are padded on the right, which a causal network cannot see, and
-only the states that predict a scored token meet the head. Shapes: B rows, T trunk, S branches, K scored tokens, V vocabulary.
+What pairs share is computed once (`inference.trees`), and only the states that predict a scored token meet the head. Shapes:
+K scored tokens, U states that predict them, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import ctypes
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from selftaught.errors import UsageError
-from selftaught.inference import trees
-from selftaught.inference.trees import Pair
-from selftaught.model.cache import Cache, remembered_as
-from selftaught.model.transformer import Transformer
+from selftaught.inference import compiled, reading, trees
+from selftaught.inference.reading import Reader
+from selftaught.inference.trees import Pair, Wanted
 
-BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
-"""Tokens in a batch, padding included: measured on two cores; what keeps an accelerator busy."""
-LOGITS = {"cpu": 1 << 21, "cuda": 1 << 27}
-"""Logits that exist at a time: on a processor, what its cache nearly holds."""
+LOGITS = {"cpu": 1 << 22, "cuda": 1 << 27}
+"""Logits that exist at a time: on a processor, more make its product faster until they no longer fit into its cache."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Scored:
 
 @torch.inference_mode()
 def score(
-    model: Transformer,
+    reader: Reader,
     pairs: Sequence[Pair],
     advance: Callable[[int], None] | None = None,
     *,
@@ -49,13 +46,13 @@ def score(
     `advance(n)` is called when n more pairs are done. Raises UsageError for an empty context, a continuation longer than the
     network's context, and ids outside its vocabulary.
     """
-    fitted = [_fit(pair, model) for pair in pairs]
+    fitted = [_fit(pair, reader) for pair in pairs]
     results = [Scored((), (), ())] * len(pairs)
     untold = sum(not continuation for _, continuation in pairs)
-    for batch in trees.batches(trees.trees(fitted), _limit(BATCH_TOKENS, model)):
+    for batch in reader.batches(trees.trees(fitted)):
         found: dict[int, list[tuple[float, bool, bool]]] = {number: [] for tree in batch for number in tree.members}
-        for wanted, states_KC in _passes(model, batch, fitted):
-            predicted = zip(*_predictions(model, states_KC, wanted.targets, barred), strict=True)
+        for wanted, states_UC in reader.read(batch, fitted):
+            predicted = zip(*_predictions(reader, states_UC, wanted, barred), strict=True)
             for number, one in zip(wanted.pairs.tolist(), predicted, strict=True):
                 found[number].append(one)
         for number, rows in found.items():
@@ -71,64 +68,60 @@ def _tell(advance: Callable[[int], None] | None, count: int) -> int:
     return 0
 
 
-def _limit(limits: dict[str, int], model: Transformer) -> int:
-    return limits["cpu" if model.tokens.weight.device.type == "cpu" else "cuda"]
-
-
-def _fit(pair: Pair, model: Transformer) -> Pair:
-    (context, continuation), room = pair, model.shape.context
+def _fit(pair: Pair, reader: Reader) -> Pair:
+    (context, continuation), room, vocabulary = pair, reader.shape.context, reader.shape.vocabulary
     if not context:
         raise UsageError("a continuation needs a context of at least one token")
     if len(continuation) > room:
         raise UsageError("a continuation does not fit", expected=f"at most {room} tokens", got=str(len(continuation)))
     context = context[-(room - len(continuation) + 1) :]
-    unknown = [token for part in (context, continuation) for token in part if not 0 <= token < model.shape.vocabulary]
-    if unknown:
-        raise UsageError(
-            f"id {unknown[0]} is not in the vocabulary of the model", expected=f"0 to {model.shape.vocabulary - 1}"
-        )
+    for part in (context, continuation):
+        if part and not 0 <= min(part) <= max(part) < vocabulary:
+            unknown = next(token for token in part if not 0 <= token < vocabulary)
+            raise UsageError(f"id {unknown} is not in the vocabulary of the model", expected=f"0 to {vocabulary - 1}")
     return context, continuation
 
 
-def _passes(
-    model: Transformer, batch: Sequence[trees.Tree], pairs: Sequence[Pair]
-) -> Iterator[tuple[trees.Wanted, torch.Tensor]]:
-    """Run the trunks of a batch, then its branches; yield what each pass predicts and the states that do."""
-    device = model.tokens.weight.device
-    trunk_BT = torch.from_numpy(trees.padded([tree.trunk for tree in batch])).to(device)
-    branches = max(tree.branch_tokens for tree in batch)
-    cache = None
-    if branches:
-        length = trunk_BT.shape[1] + branches
-        cache = Cache(model.shape, batch=len(batch), length=length, device=device, dtype=remembered_as(device))
-    yield _chosen(model(trunk_BT, cache), trees.trunk_wanted(batch, pairs))
-    if cache is not None:
-        ids_BS, places_BS, mask = (torch.from_numpy(part).to(device) for part in trees.side_by_side(batch))
-        yield _chosen(model(ids_BS, cache, places_BT=places_BS, mask=mask), trees.branch_wanted(batch, pairs))
-
-
-def _chosen(hidden_BTC: torch.Tensor, wanted: trees.Wanted) -> tuple[trees.Wanted, torch.Tensor]:
-    return wanted, hidden_BTC.flatten(0, 1)[torch.from_numpy(wanted.states).to(hidden_BTC.device)]
-
-
 def _predictions(
-    model: Transformer, states_KC: torch.Tensor, targets_K: np.ndarray, barred: Sequence[int]
+    reader: Reader, states_UC: torch.Tensor, wanted: Wanted, barred: Sequence[int]
 ) -> tuple[list[float], list[bool], list[bool]]:
     """Log-probability of each target, and whether it was the first choice, of all and of allowed ids; a few states at a time."""
     log_probs: list[float] = []
     greedy: list[bool] = []
     allowed: list[bool] = []
-    size = max(16, _limit(LOGITS, model) // model.shape.vocabulary)
-    targets = torch.from_numpy(targets_K).to(states_KC.device)
-    for start in range(0, len(targets), size):
-        logits_KV, wanted_K = model.logits(states_KC[start : start + size]), targets[start : start + size]
-        best_K, choice_K = logits_KV.max(dim=-1)
-        chosen_K = logits_KV.gather(1, wanted_K[:, None])[:, 0] - best_K
-        odds_KV = logits_KV.sub_(best_K[:, None]).exp_()
-        log_probs += (chosen_K - odds_KV.sum(dim=-1).log_()).tolist()
-        greedy += (choice_K == wanted_K).tolist()
-        if barred:
-            odds_KV[:, list(barred)] = -1.0
-            choice_K = odds_KV.argmax(dim=-1)
-        allowed += (choice_K == wanted_K).tolist()
+    size = max(16, LOGITS["cpu" if reader.device.type == "cpu" else "cuda"] // reader.shape.vocabulary)
+    for start in range(0, len(states_UC), size):
+        first, last = wanted.states.searchsorted((start, start + size))
+        rows_K, targets_K = (
+            torch.from_numpy(part[first:last]).to(reader.device) for part in (wanted.states - start, wanted.targets)
+        )
+        logits_UV = reader.logits(states_UC[start : start + size])
+        chosen_K = logits_UV[rows_K, targets_K]
+        choice_U, allowed_U, total_U = look(logits_UV, barred)
+        log_probs += (chosen_K - total_U[rows_K]).tolist()
+        greedy += (choice_U[rows_K] == targets_K).tolist()
+        allowed += (allowed_U[rows_K] == targets_K).tolist()
     return log_probs, greedy, allowed
+
+
+def look(logits_UV: torch.Tensor, barred: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of each row of logits the largest, the largest that is not barred, and the logarithm of the sum of exponentials.
+
+    The logits may be gone afterwards.
+    """
+    found = compiled.library(reading.SOURCE) if logits_UV.device.type == "cpu" else None
+    if found is None:
+        choice_U, total_U = logits_UV.argmax(-1), logits_UV.logsumexp(-1)
+        if not barred:
+            return choice_U, choice_U, total_U
+        logits_UV[:, list(barred)] = -torch.inf
+        return choice_U, logits_UV.argmax(-1), total_U
+    rows, vocabulary = logits_UV.shape
+    choice_U, allowed_U = (torch.empty(rows, dtype=torch.int64) for _ in range(2))
+    total_U = torch.empty(rows)
+    bars = (ctypes.c_int64 * len(barred))(*barred)
+    results = (ctypes.c_void_p(one.data_ptr()) for one in (choice_U, allowed_U, total_U))
+    found.look(
+        ctypes.c_void_p(logits_UV.data_ptr()), rows, vocabulary, bars, len(barred), *results, torch.get_num_threads()
+    )
+    return choice_U, allowed_U, total_U

@@ -1,14 +1,15 @@
 """Pairs of context and continuation arranged so that what they share is computed once.
 
-Pairs with the same context make a tree: its trunk is the context, its branches the continuations, side by side in a row.
-A pair alone is a tree whose trunk is all of it. Trees of similar length make a batch. Shapes: B trees, T trunk, S branches.
+Texts that begin alike make a tree: its trunk is what they have in common, its branches what follows in each. A text alone is a
+tree without branches. Trees are read in one line, without padding, or side by side as rows of similar length. Shapes: B trees,
+T trunk, S branches, N tokens in one line, K scored tokens.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ import numpy as np
 Pair = tuple[Sequence[int], Sequence[int]]
 """Context (at least one token) and continuation."""
 Array = np.ndarray[Any, Any]
+_Predicted = tuple[int, Sequence[int], int]
+"""A first state, the tokens that follow it and the next ones, and the pair's number."""
 
-SHORTEST_TRUNK = 16
-"""A shorter context costs less to repeat than to remember."""
+SHORTEST_TRUNK = 8
+"""Sharing fewer tokens costs more than it saves."""
 BRANCH_TOKENS = 512
-"""Branch tokens side by side; more make another tree, since each attends over all of them although most are masked."""
+"""Branch tokens side by side; more make another tree, since in a row each attends over all of them although most are masked."""
 
 
 @dataclass(kw_only=True)
@@ -29,13 +32,18 @@ class Tree:
 
     trunk: Sequence[int]
     branches: list[Sequence[int]] = field(default_factory=list)
-    """Of each member the tokens to read after the trunk: all of the continuation but the last. Empty for a pair alone."""
+    """Of each member the tokens to read after the trunk, which may be none."""
     members: list[int] = field(default_factory=list)
 
     @property
     def branch_tokens(self) -> int:
         """Tokens of all branches."""
         return sum(map(len, self.branches))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of trunk and branches."""
+        return len(self.trunk) + self.branch_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,32 +54,83 @@ class Wanted:
     targets: Array
     pairs: Array
 
+    def compact(self) -> tuple[Wanted, Array]:
+        """The same in the order of the states, numbered among those that are wanted, and the rows where these are."""
+        rows, states = np.unique(self.states, return_inverse=True)
+        order = states.argsort(kind="stable")
+        return Wanted(states=states[order], targets=self.targets[order], pairs=self.pairs[order]), rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """Trees one after another, each its trunk and then its branches: no token is there that is not needed.
+
+    Of each of the N tokens there is its id, and `places` and `own`; of each tree `first` and `trunk`.
+    """
+
+    ids: Array
+    places: Array
+    """Where in its text it stands."""
+    first: Array
+    """Its first token; one more: N."""
+    trunk: Array
+    """Tokens of its trunk."""
+    own: Array
+    """The first token of its own branch, or of its trunk: it sees those from there to itself, and the trunk."""
+
 
 def trees(pairs: Sequence[Pair]) -> list[Tree]:
-    """Gather pairs that share a context; pairs without a continuation are left out."""
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for number, (context, continuation) in enumerate(pairs):
-        if continuation:
-            groups[tuple(context)].append(number)
+    """Gather texts that begin alike; pairs without a continuation are left out.
+
+    In the order of dictionaries neighbours have most in common: one joins those before it if fewer tokens are then read.
+    """
+    texts = {number: (*context, *after[:-1]) for number, (context, after) in enumerate(pairs) if after}
+    order = sorted(texts, key=texts.__getitem__)
     found: list[Tree] = []
-    for context, numbers in groups.items():
-        if len(numbers) > 1 and len(context) >= SHORTEST_TRUNK:
-            found += _branched(context, numbers, pairs)
-        else:
-            found += [Tree(trunk=[*context, *pairs[number][1][:-1]], members=[number]) for number in numbers]
+    group: list[int] = []
+    common = apart = 0
+    for number in order:
+        text = texts[number]
+        shared = min(common, shared_beginning(texts[group[-1]], text)) if group else 0
+        grown = apart + len(group) * (common - shared) + len(text) - shared
+        fewer = shared >= SHORTEST_TRUNK and shared * len(group) >= common * (len(group) - 1)
+        if group and fewer and grown <= BRANCH_TOKENS:
+            common, apart = shared, grown
+            group.append(number)
+            continue
+        if group:
+            found.append(_tree(group, common, texts))
+        group, common, apart = [number], len(text), 0
+    if group:
+        found.append(_tree(group, common, texts))
     return found
 
 
-def _branched(context: tuple[int, ...], numbers: Sequence[int], pairs: Sequence[Pair]) -> Iterator[Tree]:
-    tree = Tree(trunk=context)
-    for number in numbers:
-        branch = pairs[number][1][:-1]
-        if tree.branches and tree.branch_tokens + len(branch) > BRANCH_TOKENS:
-            yield tree
-            tree = Tree(trunk=context)
-        tree.branches.append(branch)
-        tree.members.append(number)
-    yield tree
+def _tree(numbers: list[int], common: int, texts: dict[int, tuple[int, ...]]) -> Tree:
+    trunk = texts[numbers[0]][:common]
+    return Tree(trunk=trunk, branches=[texts[number][common:] for number in numbers], members=numbers)
+
+
+def shared_beginning(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two texts have in common from their beginning."""
+    most = min(len(one), len(other))
+    if one[:most] == other[:most]:
+        return most
+    return next((place for place in range(most) if one[place] != other[place]), most)
+
+
+def lines(found: Sequence[Tree], tokens: int) -> Iterator[list[Tree]]:
+    """Cut trees into lines of about `tokens` tokens; the longest come first, so that too little memory shows at once."""
+    line: list[Tree] = []
+    filled = 0
+    for tree in sorted(found, key=lambda tree: tree.tokens, reverse=True):
+        if line and filled + tree.tokens > tokens:
+            yield line
+            line, filled = [], 0
+        line.append(tree)
+        filled += tree.tokens
+    if line:
+        yield line
 
 
 def batches(found: Sequence[Tree], tokens: int) -> Iterator[list[Tree]]:
@@ -82,11 +141,12 @@ def batches(found: Sequence[Tree], tokens: int) -> Iterator[list[Tree]]:
     batch: list[Tree] = []
     trunk = branches = 0
     for tree in sorted(
-        found, key=lambda tree: (bool(tree.branches), len(tree.trunk), tree.branch_tokens), reverse=True
+        found, key=lambda tree: (tree.branch_tokens > 0, len(tree.trunk), tree.branch_tokens), reverse=True
     ):
         size = len(tree.trunk), tree.branch_tokens
         trunk, branches = max(trunk, size[0]), max(branches, size[1])
-        if batch and ((len(batch) + 1) * (trunk + branches) > tokens or bool(batch[0].branches) != bool(tree.branches)):
+        alike = not batch or (batch[0].branch_tokens > 0) == (tree.branch_tokens > 0)
+        if batch and ((len(batch) + 1) * (trunk + branches) > tokens or not alike):
             yield batch
             batch, (trunk, branches) = [], size
         batch.append(tree)
@@ -94,31 +154,67 @@ def batches(found: Sequence[Tree], tokens: int) -> Iterator[list[Tree]]:
         yield batch
 
 
-def trunk_wanted(batch: Sequence[Tree], pairs: Sequence[Pair]) -> Wanted:
-    """What the trunks predict: the whole continuation of a pair alone, the first token of each branch."""
-    width = max(len(tree.trunk) for tree in batch)
-    rows = []
-    for row, tree in enumerate(batch):
-        for number in tree.members:
-            context, continuation = pairs[number]
-            rows.append((row * width + len(context) - 1, continuation[:1] if tree.branches else continuation, number))
+def line(batch: Sequence[Tree]) -> Line:
+    """Trees one after another."""
+    pieces = [piece for tree in batch for piece in (tree.trunk, *tree.branches)]
+    lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
+    starts = lengths.cumsum() - lengths
+    before = [0 if number == 0 else len(tree.trunk) for tree in batch for number in range(1 + len(tree.branches))]
+    within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+    return Line(
+        ids=np.fromiter(chain.from_iterable(pieces), dtype=np.int64, count=int(lengths.sum())),
+        places=within + np.repeat(np.array(before), lengths),
+        first=np.array([0, *accumulate(tree.tokens for tree in batch)], dtype=np.int32),
+        trunk=np.array([len(tree.trunk) for tree in batch], dtype=np.int32),
+        own=np.repeat(starts, lengths).astype(np.int32),
+    )
+
+
+def line_wanted(batch: Sequence[Tree], pairs: Sequence[Pair]) -> Wanted:
+    """What the tokens of a line predict."""
+    starts = [0, *accumulate(tree.tokens for tree in batch)]
+    rows: list[_Predicted] = []
+    for start, tree in zip(starts, batch, strict=False):
+        at = start + len(tree.trunk)
+        for number, branch in zip(tree.members, tree.branches, strict=True):
+            rows += _places(tree, pairs[number], start, at, number)
+            at += len(branch)
     return _wanted(rows)
+
+
+def trunk_wanted(batch: Sequence[Tree], pairs: Sequence[Pair]) -> Wanted:
+    """What the trunks predict where each tree is a row."""
+    width = max(len(tree.trunk) for tree in batch)
+    found = [
+        _places(tree, pairs[number], row * width, 0, number)[0]
+        for row, tree in enumerate(batch)
+        for number in tree.members
+    ]
+    return _wanted(found)
 
 
 def branch_wanted(batch: Sequence[Tree], pairs: Sequence[Pair]) -> Wanted:
-    """What the branches predict: the rest of each continuation."""
+    """What the branches predict where those of each tree are a row."""
     width = max(tree.branch_tokens for tree in batch)
     rows = []
     for row, tree in enumerate(batch):
-        start = row * width
-        for number, branch in zip(tree.members, tree.branches, strict=False):
-            rows.append((start, pairs[number][1][1:], number))
-            start += len(branch)
+        at = row * width
+        for number, branch in zip(tree.members, tree.branches, strict=True):
+            rows.append(_places(tree, pairs[number], 0, at, number)[1])
+            at += len(branch)
     return _wanted(rows)
 
 
-def _wanted(rows: Sequence[tuple[int, Sequence[int], int]]) -> Wanted:
-    """Rows of (first state, tokens that follow it and the next ones, pair)."""
+def _places(tree: Tree, pair: Pair, trunk_at: int, branch_at: int, number: int) -> tuple[_Predicted, _Predicted]:
+    """What a trunk and a branch of it predict of one pair: the first state, the tokens that follow, and the pair's number."""
+    context, continuation = pair
+    place, trunk = len(context) - 1, len(tree.trunk)
+    here = min(max(trunk - place, 0), len(continuation))
+    branch = (branch_at + max(place - trunk, 0), continuation[here:], number)
+    return (trunk_at + place, continuation[:here], number), branch
+
+
+def _wanted(rows: Sequence[_Predicted]) -> Wanted:
     lengths = np.array([len(targets) for _, targets, _ in rows], dtype=np.int64)
     starts = np.array([start for start, _, _ in rows], dtype=np.int64)
     within = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
