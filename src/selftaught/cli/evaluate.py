@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,8 @@ class Evaluate(settings.Verb):
     """Run zero-shot tasks on a model. Without TASK all that --corpus and --data allow; `selftaught evaluate list` lists them."""
 
     model: Positional[Path]
-    """A model folder, a training run or a Hugging Face GPT-2 folder."""
+    """A model folder, a training run, a folder with several of them (a demo's: all its sizes), a Hugging Face GPT-2 folder, or
+    hf://OWNER/NAME."""
     tasks: Positional[tuple[str, ...]] = ()
     """Names of tasks."""
     corpus: Path | None = None
@@ -69,18 +70,24 @@ def _resolved(argv: Sequence[str]) -> settings.Resolved[Evaluate]:
 
 
 def _evaluate(resolved: settings.Resolved[Evaluate]) -> None:
-    from selftaught.evaluation import along, running
+    from selftaught.checkpoint import hub
+    from selftaught.evaluation import along, running, sizes
 
     command, opened = resolved.command, list[storage.Run]()
-    given = {"model": command.model, "corpus": command.corpus, "data": command.data}
-    inputs = {name: path for name, path in given.items() if path is not None}
+    several = sizes.models(command.model)
+    if several and (command.along or command.overlap):
+        raise UsageError("--along and --overlap are of one model", got=f"{len(several)} in {command.model}")
     with ExitStack() as folder:
 
         def is_finished() -> bool:
-            folders = [command.out / one.name for one in along.steps(command.model)] if command.along else [command.out]
+            parts = along.steps(command.model) if command.along else several
+            folders = [command.out / one.name for one in parts] or [command.out]
             more = any(
                 running.unfinished(command.tasks, out=one, corpus=command.corpus, data=command.data) for one in folders
             )
+            model = hub.fetched(str(command.model)) or command.model
+            given = {"model": model, "corpus": command.corpus, "data": command.data}
+            inputs = {name: path for name, path in given.items() if path is not None}
             run = storage.run(
                 command.out,
                 verb="evaluate",
@@ -95,7 +102,8 @@ def _evaluate(resolved: settings.Resolved[Evaluate]) -> None:
         if compute.from_first(is_finished):
             console.line(f"{command.out} is finished")
             return
-        ask = along.evaluate_along if command.along else running.evaluate
+        one = along.evaluate_along if command.along else running.evaluate
+        ask: Callable[..., object] = sizes.evaluate_sizes if several else one
         ask(
             command.model,
             command.tasks,
@@ -192,6 +200,9 @@ def _show(scores: list[Score], *, json: bool) -> None:
         ]
         for score in scores
     ]
+    if len({score.model for score in scores}) > 1:
+        columns.insert(0, "model")
+        rows = [[score.model, *row] for row, score in zip(rows, scores, strict=True)]
     if any(score.float32_difference is not None for score in scores):
         columns.append("less float32 (on)")
         for row, score in zip(rows, scores, strict=True):
