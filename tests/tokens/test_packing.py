@@ -17,6 +17,7 @@ from selftaught.corpus.documents import Document
 from selftaught.errors import DamagedFileError, InputError, UsageError
 from selftaught.tokenizer.learning import learn_tokenizer
 from selftaught.tokenizer.tokenizer import Tokenizer
+from selftaught.tokens import packing
 from selftaught.tokens.packing import pack
 from selftaught.tokens.shards import files_of, open_shards
 from tests.tokens.conftest import texts
@@ -44,6 +45,16 @@ def test_shards_hold_every_document_after_its_delimiter(
     assert set(contents(tmp_path)) == set(files_of(index))
     assert Tokenizer.load(tmp_path).fingerprint == tokenizer.fingerprint
     assert (len(index.splits["train"].shards) == 40) == (shard_tokens == 1)
+
+
+@pytest.mark.parametrize("batch_characters", [1, 50, 1000])
+def test_how_many_documents_are_encoded_together_changes_nothing(
+    corpus: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_characters: int
+) -> None:
+    pack(corpus, tokenizer, tmp_path / "together", shard_tokens=100)
+    monkeypatch.setattr(packing, "_BATCH_CHARACTERS", batch_characters)
+    pack(corpus, tokenizer, tmp_path / "apart", shard_tokens=100)
+    assert contents(tmp_path / "apart") == contents(tmp_path / "together")
 
 
 def test_large_vocabularies_take_four_bytes_a_token(corpus: Path, tmp_path: Path, gpt2_sized: Tokenizer) -> None:

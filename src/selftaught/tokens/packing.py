@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from selftaught.tokens.shards import INDEX_FILE, Index, Shard, SplitIndex
 
 SHARD_TOKENS = 1 << 27
 """Tokens in a shard: 256 MiB of 16-bit ids."""
+_BATCH_CHARACTERS = 1 << 21
+"""Documents are encoded together up to this size: enough for all processors to have work."""
 _FINISHED_FILE = "finished.json"
 """A list of `_Finished`; there only until shards.json is."""
 
@@ -33,6 +35,14 @@ class _Finished:
     source: str
     split: str
     shard: Shard
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """The ids of a document, and how many bytes of UTF-8 they stand for."""
+
+    ids: np.ndarray[Any, Any]
+    bytes: int
 
 
 def pack(corpus: str | Path, tokenizer: Tokenizer, out: str | Path, *, shard_tokens: int = SHARD_TOKENS) -> Index:
@@ -76,7 +86,7 @@ class _Packing:
         with console.progress(
             f"packing {split}", documents.count(self.corpus, split), unit="documents", done=done
         ) as bar:
-            rows = islice(documents.read(self.corpus, split), done, None)
+            rows = self._encoded(islice(documents.read(self.corpus, split), done, None))
             row = next(rows, None)
             while row is not None:
                 shard, row = self._write(split, shards, row, rows, bar)
@@ -99,21 +109,26 @@ class _Packing:
         rows = storage.read_json(path, list[_Finished]) if path.is_file() else []
         return list(takewhile(lambda row: row.source == self.source and not row.shard.damage(self.out), rows))
 
+    def _encoded(self, rows: Iterable[Document]) -> Iterator[_Encoded]:
+        """The documents' ids and sizes, in order; many documents are encoded at a time, by all processors."""
+        for texts in _batches(row.text for row in rows):
+            for text, ids in zip(texts, self.tokenizer.encode_batch(texts), strict=True):
+                yield _Encoded(ids, len(utf8(text)))
+
     def _write(
-        self, split: str, before: list[Shard], row: Document | None, rows: Iterator[Document], bar: Bar
-    ) -> tuple[Shard, Document | None]:
+        self, split: str, before: list[Shard], row: _Encoded | None, rows: Iterator[_Encoded], bar: Bar
+    ) -> tuple[Shard, _Encoded | None]:
         """Write one shard that begins with `row`; returns it and the first document that is not in it."""
         name = f"{split}-{len(before):05}"
         first = sum(shard.tokens for shard in before)
         digest, starts, tokens, size = hashlib.sha256(), [], 0, 0
         with storage.writing(self.out / f"{name}.tokens") as stream:
             while row is not None and tokens < self.shard_tokens:
-                ids = self.tokenizer.encode_array(row.text)
-                data = self.start + ids.astype(self._kind(), copy=False).tobytes()
+                data = self.start + row.ids.astype(self._kind(), copy=False).tobytes()
                 stream.write(data)
                 digest.update(data)
                 starts.append(first + tokens)
-                tokens, size = tokens + 1 + len(ids), size + len(utf8(row.text))
+                tokens, size = tokens + 1 + len(row.ids), size + row.bytes
                 bar.advance()
                 row = next(rows, None)
         offsets = np.array(starts, dtype="<u8").tobytes()
@@ -133,3 +148,17 @@ class _Packing:
 
     def _kind(self) -> np.dtype[np.generic]:
         return np.dtype(self.tokenizer.dtype).newbyteorder("<")
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Lists of texts, each with as many as make up `_BATCH_CHARACTERS`."""
+    held: list[str] = []
+    room = _BATCH_CHARACTERS
+    for text in texts:
+        held.append(text)
+        room -= len(text)
+        if room <= 0:
+            yield held
+            held, room = [], _BATCH_CHARACTERS
+    if held:
+        yield held
