@@ -361,3 +361,10 @@ def test_a_model_of_the_hub_is_fetched_by_its_name_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "snapshot_download", fails)
     with pytest.raises(InputError, match="cannot fetch"):
         loading.load("hf://someone/some-gpt2")
+
+
+def test_a_model_in_the_hubs_cache_is_called_as_there(exported, tmp_path):
+    revision = tmp_path / "models--someone--some-gpt2" / "snapshots" / "0123456789abcdef"
+    revision.parent.mkdir(parents=True)
+    exported.rename(revision)
+    assert loading.load(revision).name == "some-gpt2"

@@ -86,6 +86,8 @@ def _name(folder: Path) -> str:
     resolved = folder.resolve()
     if resolved.is_file():
         return resolved.stem
+    if resolved.parent.name == "snapshots":  # the hub's cache: models--OWNER--NAME/snapshots/REVISION
+        return resolved.parent.parent.name.rpartition("--")[2]
     return resolved.parent.name if re.fullmatch(r"step-\d+", resolved.name) else resolved.name
 
 
