@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.corpus import deduplication, documents
+from selftaught.corpus import deduplication, documents, signatures
 from selftaught.corpus.deduplication import Fingerprints, rows_of_bands
 from selftaught.corpus.documents import Document, Funnel
 from selftaught.corpus.finishing import Cluster, deduplicate
 from selftaught.corpus.ngrams import ngram_hashes
+from selftaught.corpus.signatures import signatures_of
 from tests.reference import minhash
 from tests.reference.ngrams import jaccard
 
@@ -41,20 +44,51 @@ def changed(words: list[str], seed: int, changes: int) -> list[str]:
 
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=40))
 def test_minima_are_those_of_the_slow_twin(hashes: list[int]) -> None:
-    slow = minhash.minima(hashes, deduplication._FACTORS.tolist(), deduplication._TERMS.tolist())
-    assert deduplication.minima(np.array(hashes, dtype=np.uint32)).tolist() == slow
+    slow = minhash.minima(hashes, signatures._FACTORS.tolist(), signatures._TERMS.tolist())
+    assert signatures.minima(np.array(hashes, dtype=np.uint32)).tolist() == slow
 
 
-@given(st.text(alphabet="ab \n\t\u00c9\u00e9A", max_size=12), st.text(alphabet="ab \n\t\u00c9\u00e9A", max_size=12))
-def test_texts_share_a_key_if_they_are_equal_but_for_case_and_white_space(one: str, other: str) -> None:
-    equal = " ".join(one.lower().split()) == " ".join(other.lower().split())
-    assert (deduplication.exact_key(one).tolist() == deduplication.exact_key(other).tolist()) is equal
+SIGNS = st.text(
+    alphabet="ab \n\t\u00c9\u00e9A\u0391\u03b1\u03a3\u03c3\u03c2\u212ak\u0130i\u0307\U00010400\U00010428\U0001f600\x85\0",
+    max_size=12,
+)
 
 
-@given(st.text(alphabet="ab ", max_size=60))
-def test_shingles_are_the_different_hashes_in_order(text: str) -> None:
-    hashes = ngram_hashes(text, deduplication.SHINGLE_WORDS) >> np.uint64(32)
-    assert deduplication.shingles_of(text).tolist() == sorted(set(hashes.tolist()))
+def keys_of(*texts: str) -> list[tuple[int, ...]]:
+    return [tuple(key) for key in signatures_of(texts, 6).keys.tolist()]
+
+
+def folded(text: str) -> str:
+    return re.sub("[ \t-\r]+", " ", text.lower()).strip(" ")
+
+
+@given(st.lists(SIGNS, min_size=1, max_size=5))
+def test_texts_share_a_key_if_they_are_equal_but_for_case_and_white_space(texts: list[str]) -> None:
+    keys = keys_of(*texts)
+    for text, key in zip(texts, keys, strict=True):
+        assert keys_of(text) == [key]
+        for other, its_key in zip(texts, keys, strict=True):
+            assert (key == its_key) is (folded(text) == folded(other))
+
+
+def test_every_sign_is_lowered_as_python_does() -> None:
+    signs = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000 and chr(code).lower() != chr(code)]
+    assert len(signs) > 1000
+    assert keys_of(*signs) == keys_of(*(sign.lower() for sign in signs))
+
+
+@given(st.lists(st.text(alphabet="ab \u00e9", max_size=60), max_size=4), st.sampled_from([3, 6, 14]))
+def test_many_texts_are_looked_at_as_each_by_itself(texts: list[str], rows: int) -> None:
+    found = signatures_of(texts, rows)
+    hashes = [(ngram_hashes(text, signatures.SHINGLE_WORDS) >> np.uint64(32)).tolist() for text in texts]
+    assert found.shingles.tolist() == list(itertools.chain.from_iterable(hashes))
+    assert found.ends.tolist() == list(itertools.accumulate(map(len, hashes)))
+    assert found.bands.tolist() == [signatures_of([text], rows).bands[0].tolist() for text in texts]
+    for one, of_it in enumerate(found.bands.tolist()):
+        for other, of_other in enumerate(found.bands.tolist()):
+            wanted = [list(signatures.minima(np.array(hashes[at], dtype=np.uint32))) for at in (one, other)]
+            same = [wanted[0][k : k + rows] == wanted[1][k : k + rows] for k in range(0, rows * len(of_it), rows)]
+            assert [a == b for a, b in zip(of_it, of_other, strict=True)] == same
 
 
 def test_agreement_estimates_the_true_similarity() -> None:
@@ -63,8 +97,8 @@ def test_agreement_estimates_the_true_similarity() -> None:
     for seed in range(60):
         words = prose(seed, 200)
         texts = (" ".join(words), " ".join(changed(words, seed, 6)))
-        one, other = (deduplication.minima(deduplication.shingles_of(text)) for text in texts)
-        errors.append(float(np.mean(one == other)) - jaccard(*texts, deduplication.SHINGLE_WORDS))
+        one, other = (signatures.minima(signatures_of([text], 6).shingles) for text in texts)
+        errors.append(float(np.mean(one == other)) - jaccard(*texts, signatures.SHINGLE_WORDS))
     assert abs(float(np.mean(errors))) < 0.02
     assert float(np.std(errors)) < 0.07
 
@@ -76,7 +110,7 @@ def test_planted_pairs_are_found_and_nothing_is_merged_that_is_not_similar() -> 
         words = prose(seed)
         pair = (" ".join(words), " ".join(changed(words, seed, seed % 24)))
         texts += pair
-        similarity.append(jaccard(*pair, deduplication.SHINGLE_WORDS))
+        similarity.append(jaccard(*pair, signatures.SHINGLE_WORDS))
     found = [of == 2 * number for number, of in enumerate(duplicates_of(texts)[1::2])]
     assert duplicates_of(texts)[::2] == [-1] * 600
     similar = [hit for hit, true in zip(found, similarity, strict=True) if true >= 0.8]
@@ -90,13 +124,13 @@ def test_planted_pairs_are_found_and_nothing_is_merged_that_is_not_similar() -> 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 0.97, 1.0])
 def test_bands_are_narrow_enough_for_the_threshold(threshold: float) -> None:
     rows = rows_of_bands(threshold)
-    assert 1 - (1 - threshold**rows) ** (deduplication.MINIMA // rows) >= deduplication.SURELY_FOUND
+    assert 1 - (1 - threshold**rows) ** (signatures.MINIMA // rows) >= deduplication.SURELY_FOUND
 
 
 def test_another_threshold_draws_another_line() -> None:
     words = prose(1)
     texts = [" ".join(words), " ".join(changed(words, 2, 20))]
-    similarity = jaccard(texts[0], texts[1], deduplication.SHINGLE_WORDS)
+    similarity = jaccard(texts[0], texts[1], signatures.SHINGLE_WORDS)
     assert 0.45 < similarity < 0.75
     assert duplicates_of(texts, threshold=similarity - 0.02) == [-1, 0]
     assert duplicates_of(texts, threshold=similarity + 0.02) == [-1, -1]

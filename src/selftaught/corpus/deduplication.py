@@ -20,16 +20,14 @@ import numba
 import numpy as np
 
 from selftaught import storage
-from selftaught.corpus.ngrams import ngram_hashes
+from selftaught.corpus.signatures import MINIMA, signatures_of
 
-SHINGLE_WORDS, MINIMA = 5, 126
 SURELY_FOUND = 0.995
 _WIDEST_BAND = 14
 _COMPARED_IN_BAND = 64
 """Of more documents than these that agree in a band, each is compared with the 64 best of them only."""
-_DRAW = np.random.default_rng(20190214)
-_FACTORS = _DRAW.integers(1, 1 << 31, MINIMA, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
-_TERMS = _DRAW.integers(0, 1 << 32, MINIMA, dtype=np.uint32)
+_TOGETHER_CHARACTERS = 1 << 18
+"""Texts are looked at together until they are so many characters, at least one."""
 Array = np.ndarray[Any, Any]
 
 
@@ -51,6 +49,7 @@ class Fingerprints:
         self._karma = array("q")
         self._ends = array("Q")
         self._shingles, self._bands = storage.temporary(), storage.temporary()
+        self._waiting, self._characters = list[str](), 0
 
     def __len__(self) -> int:
         """How many documents were added."""
@@ -58,18 +57,29 @@ class Fingerprints:
 
     def add(self, text: str, karma: int | None = None) -> None:
         """Add the next document."""
-        self._keys.frombytes(exact_key(text).tobytes())
         self._karma.append(karma or 0)
-        shingles = shingles_of(text)
-        self._shingles.write(shingles.tobytes())
-        self._ends.append((self._ends[-1] if self._ends else 0) + len(shingles))
-        self._bands.write(band_keys(minima(shingles), self.rows).tobytes())
+        self._waiting.append(text)
+        self._characters += len(text)
+        if self._characters >= _TOGETHER_CHARACTERS:
+            self._look()
+
+    def _look(self) -> None:
+        """Take what is needed of the texts that wait."""
+        if not self._waiting:
+            return
+        found = signatures_of(self._waiting, self.rows)
+        self._keys.frombytes(found.keys.tobytes())
+        self._ends.frombytes((found.ends + (self._ends[-1] if self._ends else 0)).astype(np.uint64).tobytes())
+        self._shingles.write(found.shingles.tobytes())
+        self._bands.write(found.bands.tobytes())
+        self._waiting, self._characters = [], 0
 
     def duplicates(self) -> Duplicates:
         """Which documents are duplicates of which."""
         of, near = np.full(len(self), -1, dtype=np.int64), np.zeros(len(self), dtype=bool)
         if not len(self):
             return Duplicates(of, near)
+        self._look()
         rank = _ranks(np.frombuffer(self._karma, dtype=np.int64))
         _mark_exact(np.frombuffer(self._keys, dtype=np.uint64).reshape(-1, 2), rank, of)
         ends = np.frombuffer(self._ends, dtype=np.uint64).astype(np.int64)
@@ -78,7 +88,8 @@ class Fingerprints:
             return Duplicates(of, near)
         alive = np.flatnonzero((of < 0) & (ends > starts))
         pairs = self._candidates(alive, rank)
-        shingles = np.memmap(self._shingles, dtype=np.uint32, mode="r")
+        shingles = np.memmap(self._shingles, dtype=np.uint32, mode="r+")
+        _make_sets(shingles, starts, ends, np.unique(pairs))
         pairs = pairs[_similar(shingles, starts, ends, pairs, self.threshold)]
         order = np.lexsort((rank[pairs[:, 0]], rank[pairs[:, 1]]))
         _mark_near(pairs[order], of, near)
@@ -103,67 +114,13 @@ def rows_of_bands(threshold: float) -> int:
     return 1
 
 
-def exact_key(text: str) -> Array:
-    """128 bits that two texts share if they are equal but for case and white space."""
-    data = np.frombuffer(text.lower().encode("utf-8", "surrogatepass"), dtype=np.uint8)
-    return np.asarray(_exact_key(data))
-
-
-def shingles_of(text: str) -> Array:
-    """The hashes of the different shingles of a text (32 bits each), sorted."""
-    hashes = np.sort((ngram_hashes(text, SHINGLE_WORDS) >> np.uint64(32)).astype(np.uint32))
-    return np.asarray(hashes[np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)]])
-
-
-def minima(shingles: Array) -> Array:
-    """MinHash signature: for each of 126 hash functions the least value over all shingles (32 bits)."""
-    return np.asarray(_minima(shingles, _FACTORS, _TERMS))
-
-
-def band_keys(signature: Array, rows: int) -> Array:
-    """One 64-bit key for each band of a signature; minima that fill no band are left out."""
-    return np.asarray(_band_keys(signature, rows))
-
-
-@numba.njit(cache=True, nogil=True)
-def _exact_key(data):  # type: ignore[no-untyped-def]
-    """Two 64-bit hashes (multiply and shift) of the bytes, each run of white space taken as one blank, none at the ends."""
-    one, other = np.uint64(0xCBF29CE484222325), np.uint64(0x84222325CBF29CE4)
-    begun, blank = False, False
-    for byte in data:
-        if byte == 32 or 9 <= byte <= 13:
-            blank = begun
-            continue
-        value = np.uint64(byte) + (np.uint64(256) if blank else np.uint64(0))
-        begun, blank = True, False
-        one = (one ^ value) * np.uint64(0x9E3779B97F4A7C15)
-        one ^= one >> np.uint64(32)
-        other = (other + value) * np.uint64(0xD6E8FEB86659FD93)
-        other ^= other >> np.uint64(29)
-    return np.array([one, other], dtype=np.uint64)
-
-
-@numba.njit(cache=True, nogil=True)
-def _minima(shingles, factors, terms):  # type: ignore[no-untyped-def]
-    least = np.full(len(factors), 0xFFFFFFFF, dtype=np.uint32)
-    for shingle in shingles:
-        for k in range(len(factors)):
-            value = np.uint32(np.uint32(shingle * factors[k]) + terms[k])
-            least[k] = min(least[k], value)
-    return least
-
-
-@numba.njit(cache=True, nogil=True)
-def _band_keys(signature, rows):  # type: ignore[no-untyped-def]
-    bands = len(signature) // rows
-    keys = np.empty(bands, dtype=np.uint64)
-    for band in range(bands):
-        value = np.uint64(0xCBF29CE484222325)
-        for row in range(rows):
-            value = (value ^ np.uint64(signature[band * rows + row])) * np.uint64(0x9E3779B97F4A7C15)
-            value ^= value >> np.uint64(29)
-        keys[band] = value
-    return keys
+def _make_sets(shingles: Array, starts: Array, ends: Array, numbers: Array) -> None:
+    """Sort the shingles of some documents in place, each once, and move their ends."""
+    for number in numbers.tolist():
+        ordered = np.sort(shingles[starts[number] : ends[number]])
+        different = ordered[np.append(True, ordered[1:] != ordered[:-1])]
+        ends[number] = starts[number] + len(different)
+        shingles[starts[number] : ends[number]] = different
 
 
 def _ranks(karma: Array) -> Array:

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 HASH_BITS = 64
-_UNICODE = 0x110000
+UNICODE = 0x110000
 _BREAK, _MARK = b"\xff", b"\xfe"
 """Bytes that UTF-8 does not have, between texts: n-grams end there, or go on."""
 _LOWERED_IN_CONTEXT = "\u0130\u03a3"
@@ -56,11 +56,20 @@ def ngram_hashes_of(
 
     With `stream` n-grams reach from one text into the next; each counts for the text that it ends in.
     """
-    folded = _folded(128 if all(text.isascii() for text in texts) else _UNICODE)
-    data = (_MARK if stream else _BREAK).join([_encoded(text) for text in texts])
+    codes = 128 if all(text.isascii() for text in texts) else UNICODE
+    return ngram_hashes_in(joined(texts, stream=stream), len(texts), n, codes)
+
+
+def joined(texts: Sequence[str], *, stream: bool = False) -> bytes:
+    """Texts in UTF-8 with a byte between them that UTF-8 does not have: 0xFF, or 0xFE within a stream."""
+    return (_MARK if stream else _BREAK).join([_encoded(text) for text in texts])
+
+
+def ngram_hashes_in(data: bytes, count: int, n: int, codes: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """`ngram_hashes_of` for so many texts that are joined already, all code points of which are below `codes`."""
     hashes = np.empty(len(data) // 2 + 1, dtype=np.uint64)
-    ends = np.zeros(len(texts), dtype=np.int64)
-    found: int = _hash_ngrams(np.frombuffer(data, dtype=np.uint8), folded, n, hashes, ends)
+    ends = np.zeros(count, dtype=np.int64)
+    found: int = _hash_ngrams(np.frombuffer(data, dtype=np.uint8), _folded(codes), n, hashes, ends)
     return hashes[:found].copy(), ends
 
 
@@ -102,7 +111,7 @@ def _hash_ngrams(data, folded, n, hashes, ends):  # type: ignore[no-untyped-def]
             separator = data[place]
             place += 1
         else:
-            code, place = _decoded(data, place)
+            code, place = decoded(data, place)
             sign = folded[code]
         if sign:
             word = (word ^ np.uint64(sign)) * np.uint64(0x100000001B3)
@@ -126,7 +135,7 @@ def _hash_ngrams(data, folded, n, hashes, ends):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _decoded(data, place):  # type: ignore[no-untyped-def]
+def decoded(data, place):  # type: ignore[no-untyped-def]
     """The code point of two to four bytes at a place, and the place after it."""
     first = np.uint32(data[place])
     length = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
