@@ -1,10 +1,9 @@
-"""Programs that tests start under torchrun, in several processes."""
+"""Programs that tests start in several processes."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,29 +12,39 @@ import torch
 
 from selftaught import compute
 from selftaught.compute import Machine
+from selftaught.model.transformer import Transformer
+from selftaught.tokenizer.tokenizer import Tokenizer
 from selftaught.training import pretraining
+from selftaught.training.activations import checkpoint_blocks
 from selftaught.training.optimizer import Optimizer
-from selftaught.training.parallel import Processes, rows, whole
-from selftaught.training.pretraining import pretrain
+from selftaught.training.parallel import Processes, rows
+from selftaught.training.pretraining import Watch, pretrain
 from selftaught.training.step import mean_loss, train_step
 from tests.reference.networks import network
 from tests.training.conftest import plan
 
-Kind = Literal["ddp", "fsdp"]
+Kind = Literal["ddp", "fsdp", "hsdp"]
+WATCH_EVERY = 4
+KINDS: tuple[Kind, ...] = ("ddp", "fsdp", "hsdp")
 OptimizerName = Literal["adamw", "muon"]
 
 
-def stepped(kind: Kind, optimizer: OptimizerName) -> dict[str, Any]:
-    """Losses, gradient norms and whole weights of a small network over three steps, in micro-batches of one row."""
+def stepped(kind: Kind, optimizer: OptimizerName, *, checkpointing: bool = False) -> dict[str, Any]:
+    """Losses, gradient norms and whole weights of a small network over two steps of two micro-batches.
+
+    Under HSDP pairs of processes hold the weights between them.
+    """
     machine = Machine(
         device="cpu", precision="float32", threads=1, rank=compute.rank(), world_size=compute.world_size()
     )
     model = network(layers=3)
-    processes = Processes(model, machine, kind)
+    if checkpointing:
+        checkpoint_blocks(model)
+    processes = Processes(model, machine, kind, shard_processes=min(2, machine.world_size))
     stepper, losses = Optimizer(model, plan(optimizer=optimizer)), []
-    for number in range(3):
+    for number in range(2):
         ids = torch.randint(50, (8, 17), generator=torch.Generator().manual_seed(number))
-        mine = torch.split(ids[list(rows(8, machine))], 1)
+        mine = ids[list(rows(8, machine))].chunk(2)
         result = train_step(
             model,
             stepper,
@@ -48,16 +57,16 @@ def stepped(kind: Kind, optimizer: OptimizerName) -> dict[str, Any]:
         )
         measured = mean_loss(model, [(part[:, :-1], part[:, 1:]) for part in torch.split(ids, 3)], machine, processes)
         losses.append([result.loss, result.gradient_norm, measured])
-    weights = {name: whole(weight).detach().clone() for name, weight in model.named_parameters()}
-    return {"losses": losses, "weights": weights}
+    gathered = processes.gathered()
+    return {"losses": losses, "weights": gathered.state_dict() if gathered is not None else {}}
 
 
 def steps(out: str) -> None:
     """`stepped` of every kind with every optimizer; rank 0 keeps what came out."""
-    kinds: tuple[Kind, ...] = ("ddp", "fsdp")
     names: tuple[OptimizerName, ...] = ("adamw", "muon")
     with compute.joined():
-        found = {f"{kind} {name}": stepped(kind, name) for kind in kinds for name in names}
+        both = [(kind, name) for kind in KINDS for name in names]
+        found = {f"{kind} {name}": stepped(kind, name, checkpointing=name == "muon") for kind, name in both}
         if compute.rank() == 0:
             torch.save(found, out)
 
@@ -74,16 +83,23 @@ def stop_in(step: int) -> None:
     pretraining.train_step = train_step
 
 
-def runs(tokens: str, folder: str, steps: str) -> None:
-    """Go on for some steps with the runs `folder`/ddp and `folder`/fsdp, until the last process alone is told to stop."""
-    kinds: tuple[Kind, ...] = ("ddp", "fsdp")
+def looking(out: Path) -> Watch:
+    """Keeps what the network says of one text."""
+
+    def look(model: Transformer, _tokenizer: Tokenizer, step: int) -> None:
+        with torch.no_grad():
+            torch.save(model.eval().logits(model(torch.arange(16)[None])), out / f"seen-{step}.pt")
+
+    return look
+
+
+def runs(tokens: str, folder: str, steps: int) -> None:
+    """Go on for some steps with the runs of every kind in `folder`, until the last process alone is told to stop."""
     with compute.joined():
-        for kind in kinds:
+        for kind in KINDS:
             if compute.rank() == compute.world_size() - 1:
-                stop_in(int(steps))
+                stop_in(steps)
             with pytest.raises(SystemExit, match="143"):
-                pretrain(plan(parallel=kind, dropout=0.0), tokens=tokens, out=Path(folder) / kind)
-
-
-if __name__ == "__main__":
-    {"steps": steps, "runs": runs}[sys.argv[1]](*sys.argv[2:])
+                out = Path(folder) / kind
+                chosen = plan(parallel=kind, shard_processes=2, dropout=0.0)
+                pretrain(chosen, tokens=tokens, out=out, watch=looking(out), watch_every=WATCH_EVERY)

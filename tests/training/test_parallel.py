@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,30 +19,17 @@ import torch
 
 from selftaught import compute
 from selftaught.checkpoint import loading, native
+from selftaught.cli.main import main
 from selftaught.compute import Machine
 from selftaught.errors import UsageError
-from selftaught.training import parallel
+from selftaught.training import matrices, parallel
 from selftaught.training.pretraining import pretrain
 from tests.training import programs
 from tests.training.conftest import plan
+from tests.training.processes import launch, together
 from tests.training.test_pretraining import rows
 
 MACHINE = Machine(device="cpu", precision="float32", threads=1)
-ROOT = Path(__file__).parent.parent.parent
-
-
-def torchrun(processes: int, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a module in several processes on this machine."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return subprocess.run(
-        [*launcher, "-m", *words],
-        cwd=ROOT,
-        env=compute.environment_with({"OMP_NUM_THREADS": "1"}),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -48,40 +37,38 @@ def alone() -> dict[str, Any]:
     return {name: programs.stepped("ddp", name) for name in ("adamw", "muon")}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 4])
-def test_steps_are_those_of_one_process_but_for_rounding(processes, alone, tmp_path):
-    done = torchrun(processes, "tests.training.programs", "steps", str(tmp_path / "found.pt"))
-    assert done.returncode == 0, done.stderr[-3000:]
-    for kind, found in torch.load(tmp_path / "found.pt").items():
-        expected = alone[kind.split()[1]]
+@pytest.mark.parametrize("count", [2, 4])
+def test_steps_are_those_of_one_process_but_for_rounding(count, alone, tmp_path):
+    together(count, programs.steps, str(tmp_path / "found.pt"), log=tmp_path / "log")
+    found_by_way = torch.load(tmp_path / "found.pt")
+    assert {way.split()[0] for way in found_by_way} == {"ddp", "fsdp", "hsdp"}
+    for way, found in found_by_way.items():
+        expected = alone[way.split()[1]]
         torch.testing.assert_close(
             torch.tensor(found["losses"]), torch.tensor(expected["losses"]), rtol=1e-5, atol=1e-5
         )
         for name, weight in expected["weights"].items():
             # The bias of the keys changes no loss: its gradient is rounding alone, which AdamW makes as large as any other.
             if not name.endswith("query_key_value.bias"):
-                torch.testing.assert_close(found["weights"][name], weight, rtol=0, atol=2e-4, msg=f"{kind}: {name}")
+                torch.testing.assert_close(found["weights"][name], weight, rtol=0, atol=2e-4, msg=f"{way}: {name}")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 4])
-def test_a_run_goes_from_one_process_to_several_and_back(processes, tokens, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_run_goes_from_one_process_to_several_and_back(count, tokens, tmp_path, monkeypatch):
     whole = tmp_path / "whole"
-    pretrain(plan(dropout=0.0), tokens=tokens, out=whole)
+    pretrain(plan(dropout=0.0), tokens=tokens, out=whole, watch=programs.looking(whole), watch_every=4)
     with monkeypatch.context() as patch:
         patch.setattr(programs.pretraining, "train_step", programs.pretraining.train_step)
-        for kind in ("ddp", "fsdp"):
-            programs.stop_in(8)
-            with pytest.raises(SystemExit):
-                pretrain(plan(dropout=0.0), tokens=tokens, out=tmp_path / kind)
-            patch.undo()
-    done = torchrun(processes, "tests.training.programs", "runs", str(tokens), str(tmp_path), "7")
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("continuing after step 8 of 24") == 2
-    assert done.stdout.count("saved after step 16 of 24") == 2
-    for kind in ("ddp", "fsdp"):
-        assert native.is_sharded(loading.checkpoints(tmp_path / kind)[-1]) == (kind == "fsdp")
+        programs.stop_in(8)
+        with pytest.raises(SystemExit):
+            pretrain(plan(dropout=0.0), tokens=tokens, out=tmp_path / "ddp")
+    for kind in ("fsdp", "hsdp"):
+        shutil.copytree(tmp_path / "ddp", tmp_path / kind)
+    written = together(count, programs.runs, str(tokens), str(tmp_path), 7, log=tmp_path / "log")
+    assert written.count("continuing after step 8 of 24") == 3
+    assert written.count("saved after step 16 of 24") == 3
+    for kind in programs.KINDS:
+        assert native.is_sharded(loading.checkpoints(tmp_path / kind)[-1]) == (kind != "ddp")
         assert loading.load(tmp_path / kind).model.shape.channels == 16
         pretrain(plan(parallel=kind, dropout=0.0), tokens=tokens, out=tmp_path / kind)
         one, other = rows(whole), rows(tmp_path / kind)
@@ -89,12 +76,19 @@ def test_a_run_goes_from_one_process_to_several_and_back(processes, tokens, tmp_
         for name in ("loss", "gradient_norm", "heldout_bits_per_byte"):
             expected = [row[name] for row in one if row[name] is not None]
             assert [row[name] for row in other if row[name] is not None] == pytest.approx(expected, rel=2e-3), name
+        for seen in ("seen-12.pt", "seen-16.pt"):
+            torch.testing.assert_close(torch.load(tmp_path / kind / seen), torch.load(whole / seen), rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize(("batch", "world"), [(8, 1), (8, 4), (5, 5), (6, 3)])
 def test_the_rows_of_all_ranks_are_the_batch(batch, world):
     ranks = [replace(MACHINE, rank=rank, world_size=world) for rank in range(world)]
     assert [row for machine in ranks for row in parallel.rows(batch, machine)] == list(range(batch))
+
+
+def test_refuses_groups_that_processes_cannot_form():
+    with pytest.raises(UsageError, match="a divisor of 4"):
+        parallel.Processes(programs.network(), replace(MACHINE, world_size=4), "hsdp", shard_processes=3)
 
 
 def test_refuses_a_batch_that_cannot_be_shared_evenly():
@@ -104,66 +98,76 @@ def test_refuses_a_batch_that_cannot_be_shared_evenly():
 
 @pytest.mark.parametrize(("sizes", "players"), [([9, 1, 1, 1, 5, 5], 3), ([4] * 48, 5), ([], 2), ([3], 4)])
 def test_matrices_are_dealt_out_once_and_evenly(sizes, players):
-    owned = parallel._dealt(sizes, players)
+    owned = matrices.dealt(sizes, players)
     assert sorted(number for numbers in owned for number in numbers) == list(range(len(sizes)))
     held = [sum(sizes[number] for number in numbers) for numbers in owned]
     assert max(held) - min(held) <= max(sizes, default=0)
 
 
 SMALL = (
-    "--layers 1 --heads 2 --channels 16 --context 16 --steps 120 --batch-size 4 --log-every 1 --checkpoint-seconds 0.1"
+    "--layers 1 --heads 2 --channels 16 --context 16 --steps 60 --batch-size 4 --log-every 1 --checkpoint-seconds 0.1"
 )
 
 
-def started(processes: int, tokens: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    """`selftaught train` in one process, or in several under torchrun."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    words = ["selftaught", "train", "--tokens", str(tokens), "--out", str(out), *SMALL.split(), *more]
+def words(tokens: Path, out: Path) -> list[str]:
+    return ["train", "--tokens", str(tokens), "--out", str(out), *SMALL.split(), "--parallel", "fsdp"]
+
+
+def torchrun(count: int, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    """`selftaught` with some words under the real command."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     return subprocess.Popen(
-        [sys.executable, *(launcher if processes > 1 else ()), "-m", *words],
+        [*launcher, "-m", "selftaught", *argv],
         env=compute.environment_with({"OMP_NUM_THREADS": "1"}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
     )
 
 
+def newest_step(out: Path) -> int:
+    return max((int(folder.name[5:]) for folder in loading.checkpoints(out)), default=0)
+
+
 def children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(word) for word in tasks.read_text().split()]
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def wait_for_checkpoint(out: Path, process: subprocess.Popen[str], *, after: int) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        folders = loading.checkpoints(out)
-        if folders and int(folders[-1].name[5:]) > after:
-            return
-        time.sleep(0.01)
-    raise AssertionError("no checkpoint")
+def is_alive(pid: int) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def killed(launcher: int, out: Path, victim: str, draw: random.Random) -> None:
+    """Wait for a checkpoint, and kill a worker of a launcher or the launcher itself some moment later."""
+    before, deadline = newest_step(out), time.monotonic() + 300
+    while newest_step(out) <= before:
+        assert time.monotonic() < deadline, "no checkpoint"
+        assert is_alive(launcher), "ended by itself"
+        time.sleep(0.005)
+    workers = children(launcher)
+    time.sleep(draw.random() / 5)
+    os.kill(workers[-1] if victim == "worker" else launcher, signal.SIGKILL)
+    # The workers of a killed launcher save what they have and end by themselves.
+    while any(is_alive(worker) for worker in workers):
+        assert time.monotonic() < deadline, "runs on alone"
+        time.sleep(0.02)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers of torchrun in /proc")
 def test_the_command_survives_kill_9_of_a_worker_and_of_the_launcher(tokens, tmp_path):
-    """One process, killed; two, one worker killed; two, torchrun killed; then one process ends the run."""
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    assert started(1, tokens, whole).wait(120) == 0
-    draw, more = random.Random(1), ("--parallel", "fsdp")
-    for processes, victim in ((1, "itself"), (2, "worker"), (2, "launcher")):
-        done = max((int(folder.name[5:]) for folder in loading.checkpoints(out)), default=0)
-        with started(processes, tokens, out, *more) as process:
-            wait_for_checkpoint(out, process, after=done)
-            workers = children(process.pid) if processes > 1 else []
-            time.sleep(draw.random() / 5)
-            os.kill(workers[-1] if victim == "worker" else process.pid, signal.SIGKILL)
-            assert process.wait(120) != 0
-        # The workers of a killed launcher save what they have and end by themselves.
-        for worker in workers:
-            while Path(f"/proc/{worker}").exists() and Path(f"/proc/{worker}/stat").read_text().split()[2] != "Z":
-                time.sleep(0.05)
-    assert started(1, tokens, out, *more).wait(120) == 0
+    """Two processes, one worker killed; two, the launcher killed; then one process ends the run."""
+    whole, out, draw = tmp_path / "whole", tmp_path / "out", random.Random(1)
+    assert main(words(tokens, whole)) == 0
+    with torchrun(2, words(tokens, out)) as process:
+        killed(process.pid, out, "launcher", draw)
+        assert process.wait(300) == -signal.SIGKILL
+    forked = launch(2, words(tokens, out))
+    killed(forked.pid, out, "worker", draw)
+    forked.join(300)
+    assert forked.exitcode == 1
+    assert 0 < newest_step(out) < 60
+    assert main(words(tokens, out)) == 0
     expected, found = rows(whole), rows(out)
-    assert [row["step"] for row in found] == list(range(1, 121))
+    assert [row["step"] for row in found] == list(range(1, 61))
     assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in expected], rel=5e-3)

@@ -80,6 +80,8 @@ def test_what_may_change_when_a_run_is_continued():
     assert settings.changeable(TrainingPlan) == {
         *(
             "micro_batch_size",
+            "shard_processes",
+            "activation_checkpointing",
             "evaluate_every",
             "evaluate_tokens",
             "log_every",

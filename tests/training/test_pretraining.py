@@ -20,10 +20,13 @@ from selftaught.checkpoint import loading, native
 from selftaught.cli.main import main
 from selftaught.cli.watching import Watch
 from selftaught.errors import DamagedFileError, InputError, MismatchError, OutputError, SelftaughtError, UsageError
+from selftaught.model.transformer import Transformer, loss_sum
 from selftaught.report.records import LearningPoint, Sample, Score
 from selftaught.training import pretraining
+from selftaught.training.activations import checkpoint_blocks
 from selftaught.training.pretraining import pretrain
 from selftaught.training.step import StepResult
+from tests.reference.networks import network
 from tests.training.conftest import make_tokens, plan
 
 
@@ -144,6 +147,31 @@ def test_micro_batches_change_nothing_but_rounding(whole: Path, tokens: Path, tm
     assert heldout[0] == pytest.approx(heldout[1], abs=1e-3)
 
 
+def test_activations_computed_again_change_nothing(whole: Path, tokens: Path, tmp_path: Path) -> None:
+    pretrain(plan(activation_checkpointing=True), tokens=tokens, out=tmp_path)
+    assert_same_run(whole, tmp_path)
+
+
+def kept_for_the_way_back(model: Transformer) -> int:
+    """Numbers that a forward pass saves."""
+    ids, saved = torch.zeros(4, 64, dtype=torch.long), list[int]()
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        loss_sum(model, ids, ids)
+    return sum(saved)
+
+
+def test_blocks_keep_only_what_comes_into_them() -> None:
+    model = network(layers=4, context=64).train()
+    before = kept_for_the_way_back(model)
+    checkpoint_blocks(model)
+    assert kept_for_the_way_back(model) < before / 3
+
+
 def test_another_seed_is_another_run(whole: Path, tokens: Path, tmp_path: Path) -> None:
     pretrain(plan(seed=2), tokens=tokens, out=tmp_path)
     assert rows(tmp_path)[0]["loss"] != rows(whole)[0]["loss"]
@@ -168,7 +196,7 @@ def test_keeps_every_so_many_and_the_best_besides(
 
 def test_watching_changes_nothing(whole: Path, tokens: Path, tmp_path: Path) -> None:
     watch = Watch(every=8, out=tmp_path, prompts=("the cat",), tokens=5)
-    pretrain(plan(), tokens=tokens, out=tmp_path, watch=watch)
+    pretrain(plan(), tokens=tokens, out=tmp_path, watch=watch, watch_every=8)
     assert_same_run(whole, tmp_path)
     texts = [storage.read_lines(path, Sample)[0] for path in sorted((tmp_path / "samples").iterdir())]
     assert [sample.model.split()[-1] for sample in texts] == ["8", "16", "24"]

@@ -94,7 +94,9 @@ def _train(resolved: settings.Resolved[Train]) -> None:
             from selftaught.training.tuning import tuned
 
             plan = tuned(plan, tokens=command.tokens, out=command.out, steps=command.tune_steps)
-        last = pretrain(plan, tokens=command.tokens, out=command.out, watch=_watch(command))
+        watch = _watch(command)
+        every = watch.every if watch else 1
+        last = pretrain(plan, tokens=command.tokens, out=command.out, watch=watch, watch_every=every)
         for first in opened:
             first.declare(last.name)
 

@@ -41,9 +41,7 @@ class Watch:
             running.unfinished(self.tasks, out=self.out, corpus=self.corpus, data=self.data)
 
     def __call__(self, model: Transformer, tokenizer: Tokenizer, step: int) -> None:
-        """Look, if it is time to."""
-        if step % self.every:
-            return
+        """Look at the network after a step."""
         from selftaught.inference.language_model import LanguageModel
 
         lm = LanguageModel(model, tokenizer, name=f"{self.out.resolve().name} step {step}")

@@ -2,7 +2,7 @@
 
 Matrices of one shape go through the iteration together, in the number format that is fast here; torch's own does them one
 by one and always in bfloat16, which processors without it compute very slowly. Where several processes train, each iterates
-over its part of the matrices, whole ones, whether weights are shared out or not (`parallel.with_whole_matrices`).
+over its part of the matrices, whole ones, whether weights are shared out or not (`matrices.with_whole_matrices`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from selftaught.training.parallel import own_share, with_whole_matrices
+from selftaught.training.matrices import with_whole_matrices
+from selftaught.training.parallel import own_share
 
 MOMENTUM = 0.95
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5

@@ -3,23 +3,28 @@
 Each process takes its own rows of every batch. A loss is a sum over all tokens divided by their number, so gradients are
 added up over processes, not averaged. Under DDP each process has all weights and gradients are added up while the backward
 pass still runs; under FSDP2 it has a share of weights, gradients and the optimizer's state, and gathers a block's weights when
-the block is computed.
+the block is computed. HSDP is both: groups of processes, each with all weights between its members, add up their gradients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
 from torch import distributed, nn
 
+from selftaught import compute
 from selftaught.compute import Machine
 from selftaught.errors import UsageError
+from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer, document_mask, loss_sum
 
-Kind = Literal["ddp", "fsdp"]
+Kind = Literal["ddp", "fsdp", "hsdp"]
+LONGEST_WAIT = timedelta(days=1)
+"""What rank 0 may take for work that the others wait for, such as an evaluation."""
 
 
 class _Loss(nn.Module):
@@ -40,17 +45,25 @@ class _Loss(nn.Module):
 class Processes:
     """The processes that train one network; made after its weights are there and before its optimizer.
 
-    With `end_of_text`, tokens see those of their own document only.
+    With `end_of_text`, tokens see those of their own document only. Under HSDP `shard_processes` hold the weights between
+    them; 0: those of a machine. Raises UsageError where they do not divide the number of all.
     """
 
     def __init__(
-        self, model: Transformer, machine: Machine, kind: Kind = "ddp", *, end_of_text: int | None = None
+        self,
+        model: Transformer,
+        machine: Machine,
+        kind: Kind = "ddp",
+        *,
+        end_of_text: int | None = None,
+        shard_processes: int = 0,
     ) -> None:
         self.machine, self._loss = machine, _Loss(model, machine, end_of_text)
         self.sharded = will_shard(machine, kind)
         self._root: Any = self._loss
+        self._patient: Any = None
         if self.sharded:
-            _shard(model, self._loss, machine)
+            _shard(model, self._loss, machine, _sharing(machine, kind, shard_processes))
         elif machine.world_size > 1:
             devices = [machine.local_rank] if machine.device.startswith("cuda") else None
             self._root = nn.parallel.DistributedDataParallel(
@@ -105,6 +118,26 @@ class Processes:
         if self.machine.world_size > 1:
             distributed.barrier()
 
+    def wait_for_first(self) -> None:
+        """Wait until rank 0 is here too, however long its work takes, up to a day."""
+        if self.machine.world_size > 1:
+            if self._patient is None:
+                self._patient = distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
+            distributed.barrier(self._patient)
+
+    def gathered(self) -> Transformer | None:
+        """The network with all weights, in rank 0: the model itself, or a copy where each process has a share."""
+        model, first = self._loss.model, self.machine.rank == 0
+        if not self.sharded:
+            return model if first else None
+        copy = _empty(model.shape, self.machine.device) if first else None
+        places = dict(copy.named_parameters()) if copy is not None else {}
+        for name, weight in model.named_parameters():
+            full = whole(weight.detach())
+            if name in places:
+                places[name].data.copy_(full)
+        return copy
+
     def every(self, value: Any) -> list[Any]:
         """All processes' values of something, in order of rank."""
         found = [value] * self.machine.world_size
@@ -113,16 +146,37 @@ class Processes:
         return found
 
 
+def _empty(shape: ModelShape, device: str) -> Transformer:
+    with torch.device("meta"):
+        model = Transformer(shape)
+    return model.to_empty(device=device)
+
+
 def will_shard(machine: Machine, kind: Kind) -> bool:
     """Whether each process will have a share of the weights only."""
-    return machine.world_size > 1 and kind == "fsdp"
+    return machine.world_size > 1 and kind != "ddp"
 
 
-def _shard(model: Transformer, loss: _Loss, machine: Machine) -> None:
+def _sharing(machine: Machine, kind: Kind, shard_processes: int) -> int:
+    """How many processes hold the weights between them."""
+    count = machine.world_size if kind == "fsdp" else shard_processes or compute.local_world_size()
+    if machine.world_size % count:
+        raise UsageError(
+            "processes cannot be grouped evenly",
+            expected=f"--shard-processes a divisor of {machine.world_size}, the number of processes",
+            got=str(count),
+        )
+    return count
+
+
+def _shard(model: Transformer, loss: _Loss, machine: Machine, sharing: int) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(machine.device.partition(":")[0], (machine.world_size,))
+    # Neighbours in rank, which are on one machine, share; what lies apart only adds up gradients.
+    groups = machine.world_size // sharing
+    sizes, names = ((groups, sharing), ("replicate", "shard")) if groups > 1 else ((sharing,), ("shard",))
+    mesh = init_device_mesh(machine.device.partition(":")[0], sizes, mesh_dim_names=names)
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     # The root is gathered again on the way back too: else its weights would stay whole, and old, after a measurement.
@@ -142,7 +196,7 @@ def _marking_last(items: Iterable[Any]) -> Iterator[tuple[bool, Any]]:
 
 def whole(tensor: Any) -> torch.Tensor:
     """A tensor with all processes' shares of it."""
-    full: torch.Tensor = tensor.full_tensor() if _is_shared(tensor) else tensor
+    full: torch.Tensor = tensor.full_tensor() if is_shared(tensor) else tensor
     return full
 
 
@@ -150,7 +204,7 @@ def share_like(full: torch.Tensor, weight: Any) -> torch.Tensor:
     """This process' share of a tensor that all have, divided as `weight` is; a single number is left where it is."""
     if not full.ndim:
         return full
-    if not _is_shared(weight):
+    if not is_shared(weight):
         return full.to(weight.device)
     from torch.distributed.tensor import distribute_tensor
 
@@ -159,11 +213,12 @@ def share_like(full: torch.Tensor, weight: Any) -> torch.Tensor:
 
 def own_share(tensor: Any) -> torch.Tensor:
     """This process' share of a tensor, as a plain tensor that shares its memory."""
-    local: torch.Tensor = tensor.to_local() if _is_shared(tensor) else tensor
+    local: torch.Tensor = tensor.to_local() if is_shared(tensor) else tensor
     return local
 
 
-def _is_shared(tensor: torch.Tensor) -> bool:
+def is_shared(tensor: torch.Tensor) -> bool:
+    """Whether this process has a share of it only."""
     return hasattr(tensor, "full_tensor")
 
 
@@ -177,85 +232,3 @@ def rows(batch_size: int, machine: Machine) -> range:
         )
     share = batch_size // machine.world_size
     return range(machine.rank * share, (machine.rank + 1) * share)
-
-
-Matrices = list[torch.Tensor]
-
-
-def with_whole_matrices(
-    shares: Matrices, weights: Sequence[torch.Tensor], work: Callable[[list[int], Matrices], Matrices]
-) -> Matrices:
-    """Let every matrix be computed on by one process, that gets the whole of it, and give all their shares of the result.
-
-    `shares` are this process' shares of matrices of the same shapes as `weights`; `work` is given the numbers of the matrices
-    that this process owns, and those matrices. One process owns all. Matrices are dealt out by size, so that all have
-    about as much to do: the iteration of Muon would else be done in every process anew.
-    """
-    if not (distributed.is_available() and distributed.is_initialized()) or not weights:
-        return work(list(range(len(shares))), shares)
-    owned = _dealt([weight.numel() for weight in weights], distributed.get_world_size())
-    mine = owned[distributed.get_rank()]
-    if not _is_shared(weights[0]):
-        return _collected(work(mine, [shares[number] for number in mine]), owned, shares)
-    return _exchanged(shares, weights, owned, work)
-
-
-def _dealt(sizes: list[int], players: int) -> list[list[int]]:
-    """Numbers of things by player, the largest first, each to who has least."""
-    owned: list[list[int]] = [[] for _ in range(players)]
-    held = [0] * players
-    for number in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
-        least = held.index(min(held))
-        owned[least].append(number)
-        held[least] += sizes[number]
-    return owned
-
-
-def _collected(results: Matrices, owned: list[list[int]], like: Matrices) -> Matrices:
-    """All results in all processes, where each process has those of the matrices it owns, whole."""
-    sizes = [sum(like[number].numel() for number in numbers) for numbers in owned]
-    sent = like[0].new_zeros(max(sizes))
-    if results:
-        torch.cat([result.flatten() for result in results], out=sent[: sizes[distributed.get_rank()]])
-    received = [torch.empty_like(sent) for _ in owned]
-    distributed.all_gather(received, sent)
-    found: dict[int, torch.Tensor] = {}
-    for numbers, buffer, size in zip(owned, received, sizes, strict=True):
-        parts = torch.split(buffer[:size], [like[number].numel() for number in numbers])
-        found |= {number: part.view(like[number].shape) for number, part in zip(numbers, parts, strict=True)}
-    return [found[number] for number in range(len(like))]
-
-
-def _exchanged(
-    shares: Matrices,
-    weights: Sequence[torch.Tensor],
-    owned: list[list[int]],
-    work: Callable[[list[int], Matrices], Matrices],
-) -> Matrices:
-    """Shares to the owners and back: rows of each matrix lie with the processes in order."""
-    mine, order = owned[distributed.get_rank()], [number for numbers in owned for number in numbers]
-    sent = [sum(shares[number].numel() for number in numbers) for numbers in owned]
-    counts = [_rows_by_process(weights[number]) for number in mine]
-    lengths = [
-        [rows[rank] * weights[number].shape[1] for rows, number in zip(counts, mine, strict=True)]
-        for rank in range(len(owned))
-    ]
-    received = [sum(by_matrix) for by_matrix in lengths]
-    buffer = shares[0].new_empty(sum(received))
-    distributed.all_to_all_single(buffer, torch.cat([shares[number].flatten() for number in order]), received, sent)
-    pieces = [torch.split(part, sizes) for part, sizes in zip(torch.split(buffer, received), lengths, strict=True)]
-    matrices = [torch.cat(parts).view(weights[number].shape) for number, parts in zip(mine, zip(*pieces), strict=True)]  # noqa: B905  # one tuple a rank
-    done = [torch.split(matrix, rows) for matrix, rows in zip(work(mine, matrices), counts, strict=True)]
-    back = [part[rank].flatten() for rank in range(len(owned)) for part in done]
-    returned = shares[0].new_empty(sum(sent))
-    distributed.all_to_all_single(returned, torch.cat(back) if back else returned.new_empty(0), sent, received)
-    parts = torch.split(returned, [shares[number].numel() for number in order])
-    found = {number: part.view(shares[number].shape) for number, part in zip(order, parts, strict=True)}
-    return [found[number] for number in range(len(shares))]
-
-
-def _rows_by_process(weight: torch.Tensor) -> list[int]:
-    """How many rows of a weight each process has: FSDP2 cuts as torch.chunk does."""
-    count = weight.shape[0]
-    size = -(-count // distributed.get_world_size())
-    return [max(0, min(size, count - rank * size)) for rank in range(distributed.get_world_size())]

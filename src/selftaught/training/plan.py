@@ -65,8 +65,13 @@ class TrainingPlan:
     """Seed of weights, order of examples and dropout."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Format of matrix products; auto is bfloat16 where the machine has it. Weights and losses are float32 always."""
-    parallel: Literal["ddp", "fsdp"] = field(default="ddp", metadata={"changeable": True})
-    """Under torchrun: ddp keeps all weights in every process, fsdp (FSDP2) a share in each, for networks too large for one."""
+    parallel: Literal["ddp", "fsdp", "hsdp"] = field(default="ddp", metadata={"changeable": True})
+    """Under torchrun: ddp keeps all weights in every process, fsdp (FSDP2) a share in each, for networks too large for one; hsdp
+    shares them out in groups of processes, such as those of a machine, for networks over which a cluster is too slow."""
+    shard_processes: int = field(default=0, metadata={"changeable": True})
+    """Processes that hold the weights between them under hsdp; 0: those of one machine."""
+    activation_checkpointing: bool = field(default=False, metadata={"changeable": True})
+    """Keep only what comes into each block and compute the rest again on the way back: less memory, a third more to compute."""
     evaluate_every: int = field(default=100, metadata={"changeable": True})
     """Steps between measurements on held-out text."""
     evaluate_tokens: int = field(default=16384, metadata={"changeable": True})
@@ -138,7 +143,7 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("peak_rate", "clip"), lambda value: 0 < value < math.inf, "more than 0"),
     (("dropout", "beta1", "beta2"), lambda value: 0 <= value < 1, "0 or more and less than 1"),
     (
-        ("warmup_steps", "weight_decay", "checkpoint_seconds", "spike_deviations", "keep_every"),
+        ("warmup_steps", "weight_decay", "checkpoint_seconds", "spike_deviations", "keep_every", "shard_processes"),
         lambda value: 0 <= value < math.inf,
         "0 or more",
     ),

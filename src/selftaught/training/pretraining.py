@@ -12,7 +12,7 @@ import torch
 
 from selftaught import compute, console, storage
 from selftaught.checkpoint import native
-from selftaught.errors import DivergedError, UsageError
+from selftaught.errors import DivergedError
 from selftaught.model import cost
 from selftaught.model.initial import initialise
 from selftaught.model.transformer import Transformer
@@ -21,6 +21,7 @@ from selftaught.tokens.batches import Batches, Mixture
 from selftaught.tokens.selection import Tokens, divide
 from selftaught.tokens.shards import Shards, open_shards
 from selftaught.training import checkpoints, spikes
+from selftaught.training.activations import checkpoint_blocks
 from selftaught.training.heldout import Heldout
 from selftaught.training.optimizer import Optimizer
 from selftaught.training.parallel import Processes, rows, will_shard
@@ -37,21 +38,37 @@ Watch = Callable[[Transformer, Tokenizer, int], None]
 """Looks at a network after a step: it must change neither weights nor torch's own generator."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Watching:
+    """What looks at the network, every so many steps."""
+
+    look: Watch
+    every: int
+
+
 def pretrain(
-    plan: TrainingPlan, *, tokens: str | Path, out: str | Path, hold_out: float = 0.0, watch: Watch | None = None
+    plan: TrainingPlan,
+    *,
+    tokens: str | Path,
+    out: str | Path,
+    hold_out: float = 0.0,
+    watch: Watch | None = None,
+    watch_every: int = 1,
 ) -> Path:
     """Run a plan on a TOKENS folder; checkpoints and log.jsonl go to `out`. Returns the last checkpoint.
 
     A second call continues after the newest whole checkpoint, with the same result to the bit. Ctrl-C and SIGTERM save a
     checkpoint first. Under torchrun every process calls it alike. With `hold_out`, that share of the training documents is
-    measured on instead of the held-out text, and not trained on. `watch` is called after every step, in rank 0.
+    measured on instead of the held-out text, and not trained on. `watch` is called every `watch_every` steps in rank 0, with the
+    whole network; other processes wait for it.
 
     Raises UsageError for a plan that fits no network or number of processes, InputError or DamagedFileError for shards that are
     none, MismatchError for a tokenizer that is not theirs or a run begun with another plan, OutputError where the disk is too
     small, DivergedError if the loss is not a number any more.
     """
     with compute.joined():
-        return _Pretraining(plan, Path(tokens), Path(out), hold_out, watch).run()
+        watching = _Watching(look=watch, every=watch_every) if watch is not None else None
+        return _Pretraining(plan, Path(tokens), Path(out), hold_out, watching).run()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +121,7 @@ def _examine(plan: TrainingPlan, tokens: Path, out: Path, hold_out: float) -> ch
 
 
 class _Pretraining:
-    def __init__(self, plan: TrainingPlan, tokens: Path, out: Path, hold_out: float, watch: Watch | None) -> None:
+    def __init__(self, plan: TrainingPlan, tokens: Path, out: Path, hold_out: float, watch: _Watching | None) -> None:
         compute.keep_freed_memory()
         # Rank 0 looks first: what is wrong is said once.
         found = compute.from_first(lambda: _examine(plan, tokens, out, hold_out))
@@ -115,16 +132,18 @@ class _Pretraining:
             replace(found.progress, plan=plan) if found else Progress(plan=plan, precision=self.machine.precision)
         )
         self.model = self._network(found).to(self.machine.device).train()
+        if plan.activation_checkpointing:
+            checkpoint_blocks(self.model)
         end_of_text = self.texts.tokenizer.end_of_text if plan.attention == "documents" else None
-        self.processes = Processes(self.model, self.machine, plan.parallel, end_of_text=end_of_text)
+        self.processes = Processes(
+            self.model, self.machine, plan.parallel, end_of_text=end_of_text, shard_processes=plan.shard_processes
+        )
         self.rows = rows(plan.batch_size, self.machine)
         self.optimizer = Optimizer(self.model, plan, self.machine.dtype)
         if found:
             checkpoints.restore(found, self.model, self.optimizer, self.processes)
         elif self.processes.sharded:
             self.optimizer.begin()
-        if watch is not None and self.processes.sharded:
-            raise UsageError("a network cannot be watched that no process has whole", hint="--parallel ddp")
         self.stop, self.watch = Stop(), watch
         self.pace = Pace(self.model.shape, self.machine)
         self._kept = self.progress.step if found else None
@@ -224,9 +243,13 @@ class _Pretraining:
             )
 
     def _watch(self) -> None:
-        if self.watch is not None and self.machine.rank == 0:
-            self.watch(self.model, self.texts.tokenizer, self.progress.step)
-            self.model.train()
+        watch, step = self.watch, self.progress.step
+        if watch is None or step % watch.every:
+            return
+        if (model := self.processes.gathered()) is not None:
+            watch.look(model, self.texts.tokenizer, step)
+        self.model.train()
+        self.processes.wait_for_first()
 
     def _save_if_wanted(self) -> None:
         """Save when it is time to, by the clock of rank 0; stop all when one was asked to."""
