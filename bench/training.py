@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -28,6 +28,7 @@ from selftaught.training.plan import TrainingPlan
 from selftaught.training.step import train_step
 from side_by_side import SideBySide
 
+T = TypeVar("T")
 Batch = tuple[torch.Tensor, torch.Tensor]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """ids_BT and targets_BT -> mean loss."""
@@ -148,22 +149,23 @@ LITGPT_NAMES = {
 }
 
 
-def _renamed(model: Transformer, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
-    """Our weights under a peer's names."""
+def renamed(weights: Mapping[str, T], names: Mapping[str, str]) -> dict[str, T]:
+    """What goes by the names of our weights under a peer's."""
     found = {}
-    for name, weight in model.state_dict().items():
+    for name, weight in weights.items():
         parts, _, last = name.rpartition(".")
         head, index, rest = "", "", parts
         if parts.startswith("blocks."):
             head, index, rest = parts.split(".", 2)
         path = [names.get(head, head), index, names.get(rest, rest), last]
-        found[".".join(part for part in path if part)] = weight.clone()
+        found[".".join(part for part in path if part)] = weight
     return found
 
 
-def _plain(case: Case, ours: Transformer) -> Plain:
+def plain(case: Case, ours: Transformer) -> Plain:
+    """The plain loop's network with our weights."""
     model = Plain(case)
-    model.load_state_dict(_renamed(ours, PLAIN_NAMES))
+    model.load_state_dict(renamed(ours.state_dict(), PLAIN_NAMES))
     return model
 
 
@@ -184,7 +186,7 @@ def _hugging_face(transformers: ModuleType, case: Case, ours: Transformer) -> nn
     weights = {
         # Its matrices stand the other way round.
         f"transformer.{name}": weight.T if ".".join(name.split(".")[-2:]) in matrices else weight
-        for name, weight in _renamed(ours, PLAIN_NAMES | HUGGING_FACE_NAMES).items()
+        for name, weight in renamed(ours.state_dict(), PLAIN_NAMES | HUGGING_FACE_NAMES).items()
     }
     model.load_state_dict(weights | {"lm_head.weight": weights["transformer.wte.weight"]})
     return model.train()
@@ -212,7 +214,9 @@ def _litgpt(case: Case, ours: Transformer) -> nn.Module:
     )
     model: Any = GPT(config)
     model.lm_head.weight = model.transformer.wte.weight
-    weights = {name: weight for name, weight in _renamed(ours, LITGPT_NAMES).items() if name != "positions.weight"}
+    weights = {
+        name: weight for name, weight in renamed(ours.state_dict(), LITGPT_NAMES).items() if name != "positions.weight"
+    }
     model.load_state_dict(weights | {"lm_head.weight": weights["transformer.wte.weight"]})
     found: nn.Module = model.train()
     return found
@@ -259,7 +263,7 @@ def _compare(bench: SideBySide, case: Case, transformers: ModuleType | None) -> 
         case.vocabulary, (case.plan.batch_size, case.plan.context + 1), generator=compute.generator("ids")
     )
     batch = ids[:, :-1].contiguous().to(machine.device), ids[:, 1:].contiguous().to(machine.device)
-    models: dict[str, nn.Module] = {"plain loop": _plain(case, ours)}
+    models: dict[str, nn.Module] = {"plain loop": plain(case, ours)}
     if transformers:
         models["transformers"] = _hugging_face(transformers, case, ours)
     if bench.peer("litgpt"):
@@ -269,7 +273,7 @@ def _compare(bench: SideBySide, case: Case, transformers: ModuleType | None) -> 
     losses = {name: _loss(name, model) for name, model in models.items()}
     _require_same_loss(ours, losses, batch)
     if not bench.quick:
-        models["plain loop, compiled"] = _plain(case, ours).to(machine.device)
+        models["plain loop, compiled"] = plain(case, ours).to(machine.device)
         losses["plain loop, compiled"] = torch.compile(models["plain loop, compiled"])
     bench.compare(
         f"{case.name}, {machine.precision}",

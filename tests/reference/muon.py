@@ -19,11 +19,13 @@ def iterated(matrix: Matrix) -> Matrix:
     return (left * values) @ right
 
 
-def muon(weight: Matrix, gradients: list[Matrix], rates: list[float], *, weight_decay: float) -> Matrix:
+def muon(
+    weight: Matrix, gradients: list[Matrix], rates: list[float], *, weight_decay: float, momentum: float
+) -> Matrix:
     """The weight after one step for each gradient."""
-    momentum = np.zeros_like(weight)
+    mean = np.zeros_like(weight)
     for gradient, rate in zip(gradients, rates, strict=True):
-        momentum = 0.95 * momentum + 0.05 * gradient
-        ahead = 0.95 * momentum + 0.05 * gradient
+        mean = momentum * mean + (1 - momentum) * gradient
+        ahead = momentum * mean + (1 - momentum) * gradient
         weight = weight * (1 - rate * weight_decay) - rate * 0.2 * math.sqrt(max(weight.shape)) * iterated(ahead)
     return weight

@@ -12,13 +12,15 @@ from tests.reference.muon import iterated, muon
 from tests.reference.networks import network
 from tests.training.conftest import plan
 
-RATES = [0.01, 0.02, 0.005]
+RATES, MOMENTUM = [0.01, 0.02, 0.005], 0.9
+EMBEDDING_RATE, GAIN_RATE = 2.0, 0.5
 
 
 def stepped(optimizer_name):
     """A network before and after three steps on random gradients, in float64 arrays by name."""
     model, draw = network(), torch.Generator().manual_seed(1)
-    optimizer = Optimizer(model, plan(optimizer=optimizer_name, weight_decay=0.3))
+    shares = {"embedding_rate": EMBEDDING_RATE, "gain_rate": GAIN_RATE}
+    optimizer = Optimizer(model, plan(optimizer=optimizer_name, weight_decay=0.3, momentum=MOMENTUM, **shares))
     before = {name: weight.detach().double().numpy().copy() for name, weight in model.named_parameters()}
     gradients = {name: [] for name in before}
     for rate in RATES:
@@ -30,26 +32,30 @@ def stepped(optimizer_name):
     return before, gradients, {name: weight.detach().double().numpy() for name, weight in model.named_parameters()}
 
 
-def by_adamw(before, gradients):
-    decay = 0.3 if before.ndim == 2 else 0.0
-    return adamw(before, gradients, RATES, beta1=0.9, beta2=0.95, weight_decay=decay)
+def by_adamw(name, before, gradients):
+    decay, share = (0.3, 1.0) if before.ndim == 2 else (0.0, GAIN_RATE)
+    if name in ("tokens.weight", "positions.weight"):
+        share = EMBEDDING_RATE
+    return adamw(before, gradients, [share * rate for rate in RATES], beta1=0.9, beta2=0.95, weight_decay=decay)
 
 
 def test_adamw_is_the_papers_and_spares_biases_and_gains_from_decay():
     before, gradients, after = stepped("adamw")
     for name, found in after.items():
-        np.testing.assert_allclose(found, by_adamw(before[name], gradients[name]), atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(found, by_adamw(name, before[name], gradients[name]), atol=2e-6, err_msg=name)
 
 
 def test_muon_takes_the_matrices_of_the_blocks_and_splits_queries_keys_and_values():
     before, gradients, after = stepped("muon")
     for name, found in after.items():
         if not (name.startswith("blocks.") and found.ndim == 2):
-            expected = by_adamw(before[name], gradients[name])
+            expected = by_adamw(name, before[name], gradients[name])
         else:
             parts = 3 if "query_key_value" in name else 1
             pieces = zip(np.split(before[name], parts), *(np.split(one, parts) for one in gradients[name]), strict=True)
-            expected = np.concatenate([muon(first, list(rest), RATES, weight_decay=0.3) for first, *rest in pieces])
+            expected = np.concatenate(
+                [muon(first, list(rest), RATES, weight_decay=0.3, momentum=MOMENTUM) for first, *rest in pieces]
+            )
         np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=name)
 
 

@@ -16,7 +16,6 @@ import torch
 from selftaught.training.matrices import with_whole_matrices
 from selftaught.training.parallel import own_share
 
-MOMENTUM = 0.95
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 """Of the Newton-Schulz iteration: they bring all singular values near 1 rather than exactly to it, in few rounds."""
 SPREAD = 0.2
@@ -26,9 +25,11 @@ SPREAD = 0.2
 class Muon(torch.optim.Optimizer):
     """Muon over matrices; a group's `parts` says how many matrices lie on top of one another in each of its weights."""
 
-    def __init__(self, groups: Iterable[dict[str, Any]], *, weight_decay: float, dtype: torch.dtype) -> None:
+    def __init__(
+        self, groups: Iterable[dict[str, Any]], *, weight_decay: float, momentum: float, dtype: torch.dtype
+    ) -> None:
         super().__init__(groups, {"lr": 0.0, "parts": 1})
-        self._weight_decay, self._dtype = weight_decay, dtype
+        self._weight_decay, self._momentum, self._dtype = weight_decay, momentum, dtype
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # torch's may call the network again, which nothing here needs
@@ -52,8 +53,8 @@ class Muon(torch.optim.Optimizer):
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
-        mean: torch.Tensor = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        return gradient.lerp(mean, MOMENTUM)
+        mean: torch.Tensor = state["momentum"].lerp_(gradient, 1 - self._momentum)
+        return gradient.lerp(mean, self._momentum)
 
 
 def orthogonalised(matrices: list[torch.Tensor], parts: list[int], dtype: torch.dtype) -> list[torch.Tensor]:

@@ -23,12 +23,24 @@ class Optimizer:
         self._named = dict(model.named_parameters())
         matrices = [name for name, weight in self._named.items() if weight.ndim == 2]
         by_muon = [name for name in matrices if plan.optimizer == "muon" and name.startswith("blocks.")]
+        embeddings = [name for name in matrices if not name.startswith("blocks.")]
+        by_adam = set(matrices) - set(by_muon) - set(embeddings)
         groups = [
-            {"params": self._weights(set(matrices) - set(by_muon)), "weight_decay": plan.weight_decay},
-            {"params": self._weights(set(self._named) - set(matrices)), "weight_decay": 0.0},
+            {"params": self._weights(set(embeddings)), "weight_decay": plan.weight_decay, "share": plan.embedding_rate},
+            {"params": self._weights(by_adam), "weight_decay": plan.weight_decay},
+            {
+                "params": self._weights(set(self._named) - set(matrices)),
+                "weight_decay": 0.0,
+                "share": plan.gain_rate,
+            },
         ]
         self._parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(groups, lr=plan.peak_rate, betas=(plan.beta1, plan.beta2), fused=True)
+            torch.optim.AdamW(
+                [group for group in groups if group["params"]],
+                lr=plan.peak_rate,
+                betas=(plan.beta1, plan.beta2),
+                fused=True,
+            )
         ]
         if by_muon:
             # Queries, keys and values are three matrices that lie in one.
@@ -37,7 +49,7 @@ class Optimizer:
                 {"params": self._weights(triple), "parts": 3},
                 {"params": self._weights(set(by_muon) - triple), "parts": 1},
             ]
-            self._parts.append(Muon(split, weight_decay=plan.weight_decay, dtype=dtype))
+            self._parts.append(Muon(split, weight_decay=plan.weight_decay, momentum=plan.momentum, dtype=dtype))
 
     def _weights(self, names: set[str]) -> list[nn.Parameter]:
         return [weight for name, weight in self._named.items() if name in names]
@@ -46,7 +58,7 @@ class Optimizer:
         """Change the weights by their gradients, and forget the gradients."""
         for part in self._parts:
             for group in part.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1.0)
             part.step()
         self.forget()
 

@@ -35,6 +35,12 @@ class TrainingPlan:
     """Examples computed at a time, less memory the fewer; the step is the same whatever it is, but for rounding."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon: Muon for the matrices of the blocks (Jordan et al. 2024, scaled as in Liu et al. 2025), AdamW for the rest."""
+    momentum: float = 0.95
+    """Share of the gradients' running mean that Muon keeps at each step."""
+    embedding_rate: float = 1.0
+    """Learning rate of the embeddings, as a multiple of that of the matrices."""
+    gain_rate: float = 1.0
+    """Learning rate of gains and biases, as a multiple of that of the matrices."""
     peak_rate: float = 3e-3
     """Highest learning rate (GPT-1 paper, section 4.1: 2.5e-4; GPT-2 paper, section 3: tuned for each size)."""
     warmup_steps: int = 50
@@ -140,8 +146,8 @@ _COUNTS = (
 
 _RULES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (_COUNTS, lambda value: value >= 1, "at least 1"),
-    (("peak_rate", "clip"), lambda value: 0 < value < math.inf, "more than 0"),
-    (("dropout", "beta1", "beta2"), lambda value: 0 <= value < 1, "0 or more and less than 1"),
+    (("peak_rate", "clip", "embedding_rate", "gain_rate"), lambda value: 0 < value < math.inf, "more than 0"),
+    (("dropout", "momentum", "beta1", "beta2"), lambda value: 0 <= value < 1, "0 or more and less than 1"),
     (
         ("warmup_steps", "weight_decay", "checkpoint_seconds", "spike_deviations", "keep_every", "shard_processes"),
         lambda value: 0 <= value < math.inf,
