@@ -53,7 +53,7 @@ def test_each_turn_is_what_it_is_alone(lm: LanguageModel, monkeypatch: pytest.Mo
             assert found[row].log_prob == pytest.approx(one.log_prob, abs=1e-4)
             assert found[row].log_prob_text == pytest.approx(one.log_prob_text, abs=1e-4)
             texts[row] += f"{one.text}\n"
-            sizes.append(len(prompting.fitting_ids(lm, asked[row])))
+            sizes.append(len(prompting.fitted(lm, asked[row])[0]))
     # The first turn, the one after a cut, and turns that have no room for all before are read from the beginning.
     assert len(read) == len(sizes)
     fresh = sum(new == size for new, size in zip(read, sizes, strict=True))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from selftaught import console
+from selftaught.evaluation import measuring
 from selftaught.evaluation.experiments import Question, Result
 from selftaught.evaluation.measuring import Baseline, ConversationAnswer, Measured, QuizAnswer
 from selftaught.inference import prompting
@@ -57,39 +58,41 @@ def _talk(asked: Question, advance: Callable[[float], None], stories: Sequence[_
             for story, answers in zip(stories, told, strict=True)
         ]
         prompts = [Prompt(text=one.prompt, limit=rules.answer_tokens) for turns in laid for one in turns]
-        written = iter(prompting.complete(model, prompts))
-        said = [[_said(next(written)) for _ in turns] for turns in laid]
+        found = iter(prompting.complete(model, prompts))
+        written = [[next(found) for _ in turns] for turns in laid]
     else:
-        laid, said = _with_own_answers(asked, lay, [story.conversation for story in stories])
+        laid, written = _with_own_answers(asked, lay, [story.conversation for story in stories])
     advance(len(stories))
     return [
-        _answer(story.conversation, answers, turns) for story, answers, turns in zip(stories, said, laid, strict=True)
+        _answer(story.conversation, turns, answers)
+        for story, turns, answers in zip(stories, laid, written, strict=True)
     ]
 
 
 def _with_own_answers(
     asked: Question, lay: Callable[..., Laid], stories: Sequence[Conversation]
-) -> tuple[list[list[Laid]], list[list[str]]]:
+) -> tuple[list[list[Laid]], list[list[Continuation]]]:
     """Turn by turn, since each needs the answers before; what was read at a turn is remembered for the next."""
     dialogues = Dialogues(asked.model, len(stories))
     laid: list[list[Laid]] = [[] for _ in stories]
-    said: list[list[str]] = [[] for _ in stories]
+    written: list[list[Continuation]] = [[] for _ in stories]
     for number in range(max(len(story.turns) for story in stories)):
         prompts = {}
         for row, story in enumerate(stories):
             if number < len(story.turns):
-                laid[row].append(lay(story, number, said[row]))
+                laid[row].append(lay(story, number, list(map(_said, written[row]))))
                 prompts[row] = Prompt(text=laid[row][-1].prompt, limit=asked.rules.answer_tokens)
-        for row, written in dialogues.complete(prompts).items():
-            said[row].append(_said(written))
-    return laid, said
+        for row, one in dialogues.complete(prompts).items():
+            written[row].append(one)
+    return laid, written
 
 
 def _said(written: Continuation) -> str:
     return written.text.partition("Q:")[0].strip()
 
 
-def _answer(conversation: Conversation, said: Sequence[str], laid: Sequence[Laid]) -> ConversationAnswer:
+def _answer(conversation: Conversation, laid: Sequence[Laid], written: Sequence[Continuation]) -> ConversationAnswer:
+    said = list(map(_said, written))
     references = [turn.answers for turn in conversation.turns]
     return ConversationAnswer(
         id=conversation.id,
@@ -99,6 +102,7 @@ def _answer(conversation: Conversation, said: Sequence[str], laid: Sequence[Laid
         exact=tuple(answers.left_out_exact(one, gold) for one, gold in zip(said, references, strict=True)),
         turns_left_out=sum(one.turns_left_out for one in laid),
         stories_cut=sum(one.story_cut for one in laid),
+        questions_cut=sum(one.cut for one in written),
     )
 
 
@@ -107,11 +111,13 @@ def _mark_coqa(asked: Question, read: Sequence[Conversation], found: Sequence[Co
     total = sum(turns)
     references = [turn.answers for one in read for turn in one.turns]
     empty = sum(not said for one in found for said in one.said)
+    questions_cut = sum(one.questions_cut for one in found)
     protocol = (
         f"development set, all {total:,} turns, {asked.rules.history} answers before, greedy, up to a line end and "
-        f"{asked.rules.answer_tokens} tokens; {empty:,} empty answers; {sum(one.turns_left_out for one in found):,} turns "
-        f"before and the end of {sum(one.stories_cut for one in found):,} stories left out for want of room"
-        f"{asked.rules.first_only}"
+        f"{asked.rules.answer_tokens} tokens; {empty:,} empty answers; for want of room "
+        f"{sum(one.turns_left_out for one in found):,} earlier turns (counted at each turn) and, at "
+        f"{sum(one.stories_cut for one in found):,} turns, the end of the story left out"
+        f"{f', at {questions_cut:,} of the question itself' if questions_cut else ''}{asked.rules.first_only}"
     )
     metrics = (
         ("f1", [sum(one.f1) for one in found], answers.left_out_f1),
@@ -173,6 +179,7 @@ def _quiz_answer(asked: Question, one: questions.Trivia, written: Continuation) 
         probability=math.exp(sure),
         exact=answers.best_exact(said, one.answers),
         f1=answers.best_f1(said, one.answers),
+        cut=written.cut,
     )
 
 
@@ -188,7 +195,7 @@ def _mark_quiz(
     simple = f"most frequent answer for each question word, counted in the {'training' if quiz.trained else 'same'} set"
     protocol = (
         f"development set, {shown}, greedy, up to a line end and {rules.question_tokens} tokens; "
-        f"{sum(not one.said for one in found):,} empty answers{rules.first_only}"
+        f"{sum(not one.said for one in found):,} empty answers{measuring.left_out(found)}{rules.first_only}"
     )
     sure = "answer and its end" if rules.confidence == "answer-and-end" else "answer without its end"
     exact = [one.exact for one in found]

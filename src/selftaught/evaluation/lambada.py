@@ -35,7 +35,9 @@ def lambada(asked: Question) -> Result:
         answers = asked.keeping.answers(chosen, PassageAnswer, ask, bar.advance, block=PASSAGES_TOGETHER)
     text = "straight quotes, newline before" if asked.rules.clean_lambada else "text as it is"
     protocol = f"test, {text}{asked.rules.first_only}"
-    measured = [*measuring.mark_last_words(answers, protocol), *mark_other_readings(answers, protocol)]
+    measured = measuring.mark_last_words(answers, protocol)
+    protocol += measuring.left_out(answers)
+    measured += mark_other_readings(answers, protocol)
     if width:
         filtered = Measured(
             metric="accuracy_filtered",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from selftaught.errors import InputError
+from selftaught.inference import prompting
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.windows import Windows
 from selftaught.tasks import marking
@@ -52,6 +53,8 @@ class PassageAnswer:
     """The last of them is the model's first choice."""
     said: str = ""
     """The most probable word that is no stop word, as beam search found it."""
+    cut: bool = False
+    """There was no room for the beginning of the passage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,8 @@ class ChoiceAnswer:
     answer: int
     chosen: int
     right: bool
+    cut: bool = False
+    """There was no room for the beginning of a context."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,8 @@ class ConversationAnswer:
     """Turns before, counted at each turn that had no room for them."""
     stories_cut: int
     """Turns that had no room for the end of the story."""
+    questions_cut: int = 0
+    """Turns that had no room for their question."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +100,8 @@ class QuizAnswer:
     probability: float
     exact: bool
     f1: float
+    cut: bool = False
+    """There was no room for the beginning of the question."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +132,8 @@ class TranslationAnswer:
     reference: str
     examples: int
     """Pairs shown before it."""
+    cut: bool = False
+    """There was no room for the beginning of the sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +224,7 @@ def last_words(
             right=all(one.greedy),
             right_filtered=all(one.allowed),
             right_last_token=one.greedy[-1],
+            cut=not prompting.fits(model, passage.context, passage.word),
         )
         for passage, one in zip(asked, scored, strict=True)
     ]
@@ -238,6 +250,9 @@ def choices(
                 answer=question.answer,
                 chosen=chosen,
                 right=chosen == question.answer,
+                cut=not all(
+                    prompting.fits(model, *pair) for pair in zip(question.contexts, question.continuations, strict=True)
+                ),
             )
         )
     return answers
@@ -248,6 +263,12 @@ def _pairs(model: LanguageModel, question: Choice) -> list[tuple[str, str]]:
     if len(set(contexts)) == 1:
         contexts = (model.trimmed(contexts[0], question.continuations),) * len(contexts)
     return list(zip(contexts, question.continuations, strict=True))
+
+
+def left_out(answers: Sequence[PassageAnswer | ChoiceAnswer | QuizAnswer | TranslationAnswer]) -> str:
+    """Of how many questions the beginning was left out, in words with a separator before them; nothing where it was of none."""
+    count = sum(one.cut for one in answers)
+    return f"; of {count:,} longer than the context the beginning left out" if count else ""
 
 
 def mark_long_text(answers: Sequence[StretchAnswer], units: int) -> marking.Mark:
@@ -263,6 +284,7 @@ def mark_texts(answers: Sequence[TextAnswer]) -> marking.Mark:
 def mark_last_words(answers: Sequence[PassageAnswer], protocol: str) -> list[Measured]:
     """Accuracy, and perplexity of a word."""
     nats = marking.ratio([one.nats for one in answers], [1] * len(answers))
+    protocol += left_out(answers)
     return [
         Measured(
             metric="accuracy",
@@ -275,4 +297,5 @@ def mark_last_words(answers: Sequence[PassageAnswer], protocol: str) -> list[Mea
 
 def mark_choices(answers: Sequence[ChoiceAnswer], protocol: str, metric: str = "accuracy") -> list[Measured]:
     """Accuracy."""
-    return [Measured(metric=metric, mark=marking.accuracy([one.right for one in answers]), protocol=protocol)]
+    mark = marking.accuracy([one.right for one in answers])
+    return [Measured(metric=metric, mark=mark, protocol=protocol + left_out(answers))]

@@ -108,7 +108,13 @@ def _cloze(asked: Question) -> Result:
 
 def _without_model(chosen: Sequence[Choice]) -> str:
     """What is reached without a model, in words."""
-    return f"chance 10 %, most frequent candidate of the context {100 * _frequent(chosen).value:.0f} %"
+    chance, frequent = (100 * one(chosen).value for one in (_chance, _frequent))
+    return f"chance {chance:.3g} %, most frequent candidate of the context {frequent:.0f} %"
+
+
+def _repeated(chosen: Sequence[Choice]) -> str:
+    count = sum(bool(one.repeated) for one in chosen)
+    return f"; in {count:,} questions a candidate that is given twice, or empty, left out" if count else ""
 
 
 def _frequent(chosen: Sequence[Choice]) -> Baseline:
@@ -160,7 +166,7 @@ def _cbt(asked: Question) -> Result:
         answers += found
         protocol = (
             f"candidate and rest of the sentence given all before, a {asked.rules.cbt_join} between sentences; "
-            f"{_without_model(chosen)}{asked.rules.first_only}"
+            f"{_without_model(chosen)}{_repeated(chosen)}{asked.rules.first_only}"
         )
         measured += _beside(measuring.mark_choices(found, protocol, f"accuracy_{category}"), _frequent(chosen))
     return answers, measured

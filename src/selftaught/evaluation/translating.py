@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selftaught import console
+from selftaught.evaluation import measuring
 from selftaught.evaluation.experiments import Question, Result
 from selftaught.evaluation.measuring import Baseline, Measured, TranslationAnswer
 from selftaught.inference import prompting
@@ -42,6 +43,7 @@ def _wmt14(asked: Question, source: Language, target: Language) -> Result:
                 said=translation.translation_of(each.text),
                 reference=one.target,
                 examples=shown,
+                cut=each.cut,
             )
             for one, (_, shown), each in zip(block, laid, written, strict=True)
         ]
@@ -55,7 +57,8 @@ def _wmt14(asked: Question, source: Language, target: Language) -> Result:
     fewer = sum(one.examples < rules.example_pairs for one in found)
     protocol = (
         f"newstest2014, {read.words}, {fewer:,} sentences with fewer of them for want of room; greedy, first sentence; "
-        f"{sum(not one.said for one in found):,} empty translations{rules.first_only}; {bleu.signature}"
+        f"{sum(not one.said for one in found):,} empty translations"
+        f"{measuring.left_out(found)}{rules.first_only}; {bleu.signature}"
     )
     return found, [
         Measured(

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 import torch
 
 from selftaught.inference import generation, prompting
-from selftaught.inference.completion import Completed, shared_beginning
+from selftaught.inference.completion import Completed
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.prompting import Continuation, Prompt
+from selftaught.inference.trees import shared_beginning
 
 
 @dataclass(kw_only=True)
 class _Answer:
     limit: int
+    cut: bool
     predicted: torch.Tensor
     """Logits of what follows (V)."""
     tokens: list[int] = field(default_factory=list)
@@ -55,13 +57,13 @@ class Dialogues:
         return {row: self._continuation(one) for row, one in answers.items()}
 
     def _begun(self, row: int, prompt: Prompt) -> _Answer:
-        ids = prompting.fitting_ids(self._lm, prompt)
+        ids, cut = prompting.fitted(self._lm, prompt)
         # The last token is read in any case: its state predicts what follows.
         kept = min(shared_beginning(self._read[row], ids), len(ids) - 1)
         self._cache.truncate(row, kept)
         logits_V = self._lm.decoder.prefill(self._cache, row, ids[kept:])
         self._read[row] = ids
-        return _Answer(limit=prompt.limit, predicted=logits_V)
+        return _Answer(limit=prompt.limit, cut=cut, predicted=logits_V)
 
     def _read_on(self, live: Mapping[int, _Answer]) -> None:
         tokens = [one.tokens[-1] for one in live.values()]
@@ -72,4 +74,4 @@ class Dialogues:
 
     def _continuation(self, one: _Answer) -> Continuation:
         completed = Completed(tokens=tuple(one.tokens), log_probs=tuple(one.log_probs), stopped=one.stopped)
-        return prompting.continuation(self._lm.tokenizer, completed, lines=True)
+        return prompting.continuation(self._lm.tokenizer, completed, one.cut, lines=True)

@@ -39,6 +39,8 @@ class Continuation:
     """Without that one."""
     stopped: bool
     """It stopped by itself, by a newline or <|endoftext|>; not because it was long enough."""
+    cut: bool = False
+    """There was no room for the beginning of the prompt."""
 
 
 def complete(
@@ -56,24 +58,36 @@ def complete(
     """
     stop = frozenset((lm.tokenizer.end_of_text, *(newline_tokens(lm.tokenizer) if lines else ())))
     asked = []
+    cut = []
     for prompt in prompts:
         generator = compute.generator("completion", prompt.seed)
-        asked.append(completion.Asked(prompt=fitting_ids(lm, prompt), limit=prompt.limit, generator=generator))
+        ids, shorter = fitted(lm, prompt)
+        asked.append(completion.Asked(prompt=ids, limit=prompt.limit, generator=generator))
+        cut.append(shorter)
     kind = lm.model.tokens.weight.device.type
     with torch.autocast(kind, torch.bfloat16, enabled=lm.precision == "bfloat16"):
         found = completion.complete(
             lm.model, asked, sampling, stop=stop, vocabulary=lm.tokenizer.vocabulary_size, advance=advance
         )
-    return [continuation(lm.tokenizer, one, lines=lines) for one in found]
+    return [continuation(lm.tokenizer, *each, lines=lines) for each in zip(found, cut, strict=True)]
 
 
-def fitting_ids(lm: LanguageModel, prompt: Prompt) -> list[int]:
-    """Ids of a prompt (at least <|endoftext|>); of one that leaves no room for its limit, the last that do."""
+def fitted(lm: LanguageModel, prompt: Prompt) -> tuple[list[int], bool]:
+    """Ids of a prompt (at least <|endoftext|>); of one that leaves no room for its limit the last that do, and that it is cut."""
     ids = lm.tokenizer.encode(prompt.text) or [lm.tokenizer.end_of_text]
-    return ids[-max(1, lm.context + 1 - prompt.limit) :]
+    room = max(1, lm.context + 1 - prompt.limit)
+    return ids[-room:], len(ids) > room
 
 
-def continuation(tokenizer: Tokenizer, found: completion.Completed, *, lines: bool) -> Continuation:
+def fits(lm: LanguageModel, context: str, continuation: str) -> bool:
+    """Whether the model sees all of a context together with its continuation."""
+    if len((context + continuation).encode("utf-8", "replace")) < lm.context:  # no text has more tokens than bytes
+        return True
+    before, after = lm.encode_pair(context, continuation)
+    return len(before) + len(after) <= lm.context + 1
+
+
+def continuation(tokenizer: Tokenizer, found: completion.Completed, cut: bool, *, lines: bool) -> Continuation:  # noqa: FBT001  # as `Continuation` has it
     """What was written, as text; with `lines` up to a newline."""
     kept = [token for token in found.tokens if token != tokenizer.end_of_text]
     text = tokenizer.decode(kept)
@@ -83,6 +97,7 @@ def continuation(tokenizer: Tokenizer, found: completion.Completed, *, lines: bo
         log_prob=math.fsum(found.log_probs),
         log_prob_text=math.fsum(found.log_probs[:written]),
         stopped=found.stopped,
+        cut=cut,
     )
 
 

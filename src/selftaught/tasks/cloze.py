@@ -6,7 +6,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -95,8 +95,8 @@ class _Row:
 def read_cbt(data: Path, join: Join = "blank") -> dict[str, list[Choice]]:
     """Questions of the Children's Book Test by category (CN, NE, V, P), Penn Treebank's spacing undone.
 
-    Raises InputError for a question without a gap or whose answer is no candidate. A candidate that is given twice counts
-    where it stands first.
+    Raises InputError for a question without a gap, without text before it, with fewer than two candidates, or whose answer is
+    none of them. A candidate that is given twice counts where it stands first, an empty one not at all.
     """
     found: dict[str, list[Choice]] = {}
     paths = sorted(path for pattern in CBT_FILES for path in data.glob(pattern))
@@ -105,6 +105,8 @@ def read_cbt(data: Path, join: Join = "blank") -> dict[str, list[Choice]]:
         for number, row in rows:
             if _GAP not in row.question or row.answer not in row.candidates:
                 raise malformed(path, number, expected=f"a question with {_GAP} and its answer among the candidates")
+            if not row.task.strip() or not row.context or len(set(filter(str.strip, row.candidates))) < 2:
+                raise malformed(path, number, expected="a category, sentences before, and at least two candidates")
             found.setdefault(row.task, []).append(_cbt_choice(f"{path.stem}-{number}", row, join))
     return found
 
@@ -117,7 +119,8 @@ def _cbt_choice(name: str, row: _Row, join: Join) -> Choice:
         lines = [close_up(sentence).strip() for sentence in [*row.context, before]]
         context = "\n".join(lines) + (" " if lines[-1] else "")
     rest = close_up(f"X{after}").rstrip()[1:]
-    return _choice(name, context, rest, list(dict.fromkeys(row.candidates)), row.answer)
+    candidates = list(dict.fromkeys(filter(str.strip, row.candidates)))
+    return replace(_choice(name, context, rest, candidates, row.answer), repeated=len(row.candidates) - len(candidates))
 
 
 def _official_rows(path: Path) -> Iterator[tuple[int, _Row]]:

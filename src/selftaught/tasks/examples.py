@@ -25,6 +25,8 @@ class Choice:
     continuations: tuple[str, ...]
     candidates: tuple[str, ...]
     answer: int
+    repeated: int = 0
+    """Candidates that the data set gives once more, or that are empty: left out here."""
 
 
 @dataclass(frozen=True, kw_only=True)

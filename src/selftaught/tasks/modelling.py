@@ -144,7 +144,8 @@ def read_penn(path: Path, reading: Reading) -> DataSet:
 def read_enwik8(path: Path, *, limit: int = 0) -> DataSet:
     """The last 5,000,000 bytes of enwik8, or all of a file that is only a part of it; the unit is the byte.
 
-    What is cut of a character at either end is left out. `limit`: use only the first lines.
+    Bytes that are no UTF-8, as of a character that is cut at either end, are left out and counted. `limit`: use only the first
+    lines.
     """
     data = storage.read_bytes(path)
     whole = len(data) == ENWIK8_BYTES
@@ -156,6 +157,8 @@ def read_enwik8(path: Path, *, limit: int = 0) -> DataSet:
     if not units:
         raise InputError(f"{path} holds no text")
     words = "the last 5,000,000 bytes" if whole else f"a part of the data set ({path.name})"
+    if units < len(part):
+        words += f", {len(part) - units:,} bytes that are no characters left out"
     return DataSet(
         texts=(Text(id="enwik8", text=text, units=units),), words=words, size=units, unigram=unigram(text.encode())
     )

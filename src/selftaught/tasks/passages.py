@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from selftaught.tasks.examples import Passage
@@ -46,6 +47,11 @@ def frequent_word(context: str) -> str:
     return Counter(words).most_common(1)[0][0] if words else ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    text: str
+
+
 def read_lambada(data: Path, *, clean: bool = True) -> list[Passage]:
     """OpenAI's version of the LAMBADA test set.
 
@@ -54,11 +60,11 @@ def read_lambada(data: Path, *, clean: bool = True) -> list[Passage]:
     """
     path = data / LAMBADA_FILE
     passages = []
-    for number, row in read_rows(path, dict[str, str]):
-        context, _, word = row.get("text", "").strip().rpartition(" ")
+    for number, row in read_rows(path, _Row):
+        context, _, word = row.text.strip().rpartition(" ")
         if not context or not word:
-            raise malformed(path, number, expected='{"text": a passage of at least two words}', got=repr(row)[:80])
-        passages.append(_lambada_passage(row["text"], number, clean=clean))
+            raise malformed(path, number, expected='{"text": a passage of at least two words}', got=repr(row.text)[:80])
+        passages.append(_lambada_passage(row.text, number, clean=clean))
     return passages
 
 
