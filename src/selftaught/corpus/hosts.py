@@ -21,6 +21,8 @@ _REMEMBERED = 10_000
 """Hosts that nobody waits for are forgotten, those first that were asked longest ago."""
 _GIVEN_UP_AFTER = 5
 _SILENT = frozenset(("timeout", "no connection", "no such host"))
+_NOT_ABOUT_ROBOTS = frozenset(("private address", "no such host", "no TLS"))
+"""What is wrong with a host whichever page of it is asked for."""
 
 
 @dataclass
@@ -117,7 +119,7 @@ class Hosts:
                     break
                 if problem.reason in _SILENT:
                     host.failures = _GIVEN_UP_AFTER
-                if problem.reason in ("private address", "no such host"):
+                if problem.reason in _NOT_ABOUT_ROBOTS or problem.reason.startswith("certificate"):
                     raise
                 raise PageProblem(f"robots.txt: {problem.reason}") from problem
         return protego.Protego.parse("")

@@ -34,6 +34,15 @@ _REDIRECT = frozenset((301, 302, 303, 307, 308))
 _NAMES_KEPT_SECONDS = 300
 
 
+_CERTIFICATE_PROBLEMS = {
+    9: "certificate not yet valid",
+    10: "certificate expired",
+    62: "certificate of another host",
+    64: "certificate of another host",
+}
+"""OpenSSL's numbers (x509_vfy.h); all others mean that nobody we trust has signed it."""
+
+
 class PageProblem(Exception):  # noqa: N818 - a page's fate, not an error of ours
     """Why a page is not kept; `wait_seconds` is how long the server wants to be left alone before another try."""
 
@@ -127,7 +136,8 @@ def _reason(problem: Exception) -> str:
     if isinstance(problem, TimeoutError):
         return "timeout"
     if isinstance(problem, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
-        return "no valid certificate"
+        code = getattr(getattr(problem, "certificate_error", None), "verify_code", None)
+        return "no TLS" if code is None else _CERTIFICATE_PROBLEMS.get(code, "certificate not trusted")
     if isinstance(problem, aiohttp.ClientConnectorDNSError | socket.gaierror):
         return "no such host"
     if isinstance(problem, aiohttp.ClientPayloadError):
@@ -152,19 +162,29 @@ def _seconds(retry_after: str) -> float:
 def is_public(address: str) -> bool:
     """Whether an address in numbers is one of the public internet (ValueError if it is none)."""
     found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(
-        found, ipaddress.IPv6Address
-    ):  # 127.0.0.1 and others also have names as ::ffff:, 6to4 and NAT64 addresses
-        inner = [found.ipv4_mapped, found.sixtofour, *(found.teredo or ())]
-        if found in _NAT64:
-            inner.append(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
-        if any(one is not None and not one.is_global for one in inner):
-            return False
-        found = found.ipv4_mapped or found
-    return found.is_global and not found.is_multicast
+    if isinstance(found, ipaddress.IPv4Address):
+        return found.is_global and not found.is_multicast
+    inner = _inside(found)
+    if any(not (one.is_global and not one.is_multicast) for one in inner):
+        return False
+    if found.ipv4_mapped or found in _NAT64:
+        return True
+    return found.is_global and found in _UNICAST and found not in _DOCUMENTATION
+
+
+def _inside(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """127.0.0.1 and others also have names as ::ffff:, 6to4, Teredo, NAT64 and ISATAP addresses."""
+    inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if address in _NAT64 or (int(address) >> 32) & 0xFDFFFFFF == _ISATAP:
+        inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return [one for one in inner if one is not None]
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_ISATAP = 0x5EFE
+"""RFC 5214: what stands before the IPv4 address at the end."""
+_UNICAST, _DOCUMENTATION = ipaddress.ip_network("2000::/3"), ipaddress.ip_network("3fff::/20")
+"""RFC 4291, section 2.4: all that is given out. Outside are ::127.0.0.1, site-local fec0::, NAT64 of one's own (64:ff9b:1::)."""
 
 
 def _refuse_private_literal(url: str) -> None:
@@ -217,6 +237,7 @@ async def opened(rules: FetchSettings, places: Mapping[str, tuple[str, int]]) ->
         ttl_dns_cache=_NAMES_KEPT_SECONDS,
         keepalive_timeout=3,
         socket_factory=connected,
+        ssl=ssl.create_default_context(),  # made now, so that SSL_CERT_FILE says whom an intranet trusts
     )
     headers = {"User-Agent": rules.user_agent, "Accept-Encoding": "gzip, deflate"}
     timeout = aiohttp.ClientTimeout(total=rules.timeout_seconds)
