@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from selftaught.errors import SelftaughtError, UsageError
@@ -111,6 +112,18 @@ def follow_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True, name="follow-parent").start()
+
+
+def processor_seconds(process: int) -> tuple[float, bool]:
+    """Processor time of another process so far, and whether it is asleep now instead of working or waiting for a processor.
+
+    Only Linux tells; elsewhere, and of a process that is gone, the answer is (inf, True).
+    """
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("inf"), True
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0] not in "RD"
 
 
 def rank() -> int:

@@ -10,6 +10,7 @@ import pytest
 
 from selftaught.corpus.pages import Page
 from selftaught.corpus.workers import Workers
+from selftaught.errors import SelftaughtError
 
 
 def behave(body: bytes, content_type: str) -> str:
@@ -18,6 +19,10 @@ def behave(body: bytes, content_type: str) -> str:
         os._exit(9)
     if body == b"hang":
         time.sleep(60)
+    if body == b"spin":  # in C, with the interpreter's lock held: no signal handler of Python's gets to run
+        return str(sum(range(10**12)))
+    if body == b"raise":
+        raise ValueError(body)
     return body.decode()
 
 
@@ -25,29 +30,28 @@ def pages(*bodies: str) -> list[Page]:
     return [Page(url=body, final_url=body, content_type="text/html", body=body.encode()) for body in bodies]
 
 
-def test_a_page_that_kills_its_worker_takes_no_other_page_with_it() -> None:
-    bodies = ["one", "crash", "two", "", "three", "crash", "four"]
+POISON = {"crash": "crash", "hang": "timeout", "spin": "timeout", "raise": "error", "": "no text"}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_bad_page_takes_no_other_page_with_it(count: int) -> None:
+    bodies = ["one", "crash", *map(str, range(30)), "hang", "", "two", "crash", "spin", "raise", "three", "hang"]
+    with Workers(count, behave, seconds=0.3) as workers:
+        found = [(page.url, text, reason) for page, text, reason in workers.texts(pages(*bodies))]
+    assert found == [(body, "" if body in POISON else body, POISON.get(body, "")) for body in bodies]
+
+
+def test_more_pages_than_may_be_held_and_a_second_list_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selftaught.corpus.workers._AHEAD_BYTES", 100)
+    bodies = [str(number) * (number % 50 + 1) for number in range(300)]
     with Workers(2, behave) as workers:
-        found = [(text, reason) for _, text, reason in workers.texts(pages(*bodies))]
-    reasons = {"crash": ("", "crash"), "": ("", "no text")}
-    assert found == [reasons.get(body, (body, "")) for body in bodies]
+        for given in (bodies, bodies[:5], []):
+            assert [text for _, text, _ in workers.texts(pages(*given))] == given
 
 
-def test_a_page_that_hangs_is_stopped() -> None:
-    with Workers(1, behave, seconds=0.2) as workers:
-        found = [(page.url, reason) for page, _, reason in workers.texts(pages("one", "hang", "two"))]
-    assert found == [("one", ""), ("hang", "timeout"), ("two", "")]
-
-
-def stay_in_c(body: bytes, content_type: str) -> str:
-    """Hold the interpreter's lock where no signal handler of Python's gets to run."""
-    return str(sum(range(10**11))) if body == b"hang" else body.decode()
-
-
-def test_a_page_that_no_signal_stops_loses_its_process_only() -> None:
-    with Workers(1, stay_in_c, seconds=0.2, grace_seconds=0.3) as workers:
-        found = [(page.url, reason) for page, _, reason in workers.texts(pages("one", "hang", "two"))]
-    assert found == [("one", ""), ("hang", "crash"), ("two", "")]
+def test_workers_that_cannot_start_are_an_error() -> None:
+    with Workers(1, behave, memory_bytes=1 << 20) as workers, pytest.raises(SelftaughtError, match="do not start"):
+        list(workers.texts(pages("one")))
 
 
 def eat_memory(body: bytes, content_type: str) -> str:

@@ -17,12 +17,18 @@ boilerplate       a short text that is a message of the site              C4: li
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 from selftaught.corpus.ranges import require_least, require_share
 from selftaught.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
 
 LETTERS_LOOKED_AT = 20_000
 UNKNOWN = "unknown"
@@ -30,6 +36,8 @@ _LANGUAGE_LOOKED_AT = 10_000
 _NGRAM_SHARES = {2: 0.20, 3: 0.18, 4: 0.16}
 """Gopher, table A1: highest share of the characters (here: words) of a text that its most frequent group of words makes up."""
 _FEWEST_NGRAMS = 50
+_UNICODE = 0x110000
+_LETTER, _BLANK = 1, 2
 _STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))
 _BULLETS = tuple("\u2022\u2023\u25aa\u25cf\u25e6*-")
 _ELLIPSES = ("...", "\u2026")
@@ -111,6 +119,37 @@ def reason_to_drop(text: str, rules: CleaningSettings, language: str = "") -> st
     return next((reason for reason, applies in _FILTERS if applies(look, rules)), "")
 
 
+@dataclass(frozen=True)
+class _Signs:
+    """How many signs that are not blank a text has, how many of them are letters, and how many words they make."""
+
+    count: int
+    letters: int
+    words: int
+
+
+def _counted(text: str) -> _Signs:
+    import numpy as np
+
+    if text.isascii():
+        kinds = _kinds(128)[np.frombuffer(text.encode(), dtype=np.uint8)]
+    else:
+        kinds = _kinds(_UNICODE)[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")]
+    blank = kinds == _BLANK
+    words = int(np.count_nonzero(blank[:-1] & ~blank[1:])) + bool(len(blank) and not blank[0])
+    return _Signs(len(text) - int(np.count_nonzero(blank)), int(np.count_nonzero(kinds == _LETTER)), words)
+
+
+@cache
+def _kinds(codes: int) -> Array:
+    """For each code point whether it is a letter, blank or something else."""
+    import numpy as np
+
+    signs = map(chr, range(codes))
+    kinds = (_LETTER if sign.isalpha() else _BLANK if sign.isspace() else 0 for sign in signs)
+    return np.fromiter(kinds, dtype=np.uint8, count=codes)
+
+
 class _Look:
     """A text and what several filters look at."""
 
@@ -123,21 +162,25 @@ class _Look:
         return [line for line in map(str.strip, self.text.splitlines()) if line]
 
     @cached_property
+    def signs(self) -> _Signs:
+        """How its beginning is made up."""
+        return _counted(self.text[:LETTERS_LOOKED_AT])
+
+    @cached_property
     def lowered(self) -> str:
         """In lower case."""
         return self.text.lower()
 
 
 def _symbols(look: _Look, rules: CleaningSettings) -> bool:
-    signs = "".join(look.text[:LETTERS_LOOKED_AT].split())
-    return sum(map(str.isalpha, signs)) < rules.lowest_letter_share * max(1, len(signs))
+    return look.signs.letters < rules.lowest_letter_share * max(1, look.signs.count)
 
 
 def _word_length(look: _Look, rules: CleaningSettings) -> bool:
-    words = look.text[:LETTERS_LOOKED_AT].split()
-    if len(words) * 30 < len(look.text[:LETTERS_LOOKED_AT]):  # no blanks between words: Chinese, Japanese, Thai
+    words = look.signs.words
+    if words * 30 < len(look.text[:LETTERS_LOOKED_AT]):  # no blanks between words: Chinese, Japanese, Thai
         return False
-    return not rules.shortest_mean_word <= sum(map(len, words)) / max(1, len(words)) <= rules.longest_mean_word
+    return not rules.shortest_mean_word <= look.signs.count / max(1, words) <= rules.longest_mean_word
 
 
 def _bullets(look: _Look, rules: CleaningSettings) -> bool:
@@ -158,22 +201,36 @@ def _repetition(look: _Look, rules: CleaningSettings) -> bool:
     lines = look.lines
     if sum(count - 1 for count in Counter(lines).values()) > rules.highest_repeated_share * len(lines):
         return True
-    return rules.repeated_words and any(share > _NGRAM_SHARES[n] for n, share in _top_shares(look.text))
+    return rules.repeated_words and _says_the_same(look.text)
 
 
-def _top_shares(text: str) -> Iterator[tuple[int, float]]:
-    """For groups of 2, 3 and 4 words: how much of the text the most frequent of them is, where it is there more than once."""
-    import numpy as np
+def _says_the_same(text: str) -> bool:
+    """Whether the most frequent group of 2, 3 or 4 words is too much of the text.
 
+    A group is no more frequent than its first pair: where pairs are rare enough, larger groups need not be counted.
+    """
     from selftaught.corpus.ngrams import ngram_hashes
 
-    for n in _NGRAM_SHARES:
+    most = words = 0
+    for n, highest in _NGRAM_SHARES.items():
+        if words and most * n <= highest * (words - n + 1):
+            continue
         hashes = ngram_hashes(text, n)
-        if len(hashes) >= _FEWEST_NGRAMS:
-            hashes.sort()
-            ends = np.flatnonzero(hashes[1:] != hashes[:-1])
-            most = int(np.diff(np.concatenate([[-1], ends, [len(hashes) - 1]])).max())
-            yield n, most * n / len(hashes) if most > 1 else 0.0
+        most, words = _most_frequent(hashes), len(hashes) + n - 1
+        if len(hashes) >= _FEWEST_NGRAMS and most > 1 and most * n > highest * len(hashes):
+            return True
+    return False
+
+
+def _most_frequent(hashes: Array) -> int:
+    """How often the most frequent value is there."""
+    import numpy as np
+
+    if not len(hashes):
+        return 0
+    hashes.sort()
+    ends = np.flatnonzero(hashes[1:] != hashes[:-1])
+    return int(np.diff(np.concatenate([[-1], ends, [len(hashes) - 1]])).max())
 
 
 def _says_wikipedia(look: _Look, _: CleaningSettings) -> bool:

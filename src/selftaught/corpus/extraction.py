@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,7 +37,8 @@ class ExtractionSettings:
     processes: int = field(default=0, metadata={"changeable": True})
     """Processes that extract; 0 for one on each core."""
     seconds_per_page: float = SECONDS
-    """A page that takes longer is dropped as `timeout`."""
+    """A page that takes longer is dropped as `timeout`, and its process ended, whatever it does. By the clock; where others use
+    the processors, so that a page has to wait for one, by processor time."""
     memory_bytes: int = MEMORY_BYTES
     """A page that needs more memory than this is dropped as `memory`."""
 
@@ -73,19 +75,16 @@ def extract(
 ) -> None:
     """Write the documents of all pages in WARC files to `target`, a .jsonl file.
 
-    What gives no text is dropped as `no text`, `timeout`, `memory` or `crash`. With `links` (see `links_by_address`) the files
-    are somebody's archives, of which the pages that are linked to are taken; files of `fetching.fetch` know their links.
+    What gives no text is dropped as `no text`, `error`, `timeout`, `memory` or `crash`. With `links` (see `links_by_address`)
+    the files are somebody's archives, of which the pages that are linked to are taken; those of `fetching.fetch` know theirs.
     """
     parts = _parts(target)
     made = [parts / f"{number:06}.jsonl.zst" for number in range(len(files))]
-    done = sum(part.is_file() for part in made)
-    with console.progress("extracting", len(files), unit="files", done=done) as bar:
-        count = rules.processes or compute.usable_cores()
-        with Workers(count, rules.extractor, rules.seconds_per_page, rules.memory_bytes) as workers:
-            for file, part in zip(files, made, strict=True):
-                if not part.is_file():
-                    storage.write_jsonl(part, _results(file, workers, links))
-                    bar.advance()
+    missing = [(file, part) for file, part in zip(files, made, strict=True) if not part.is_file()]
+    with console.progress("extracting", len(files), unit="files", done=len(files) - len(missing)) as bar:
+        for part, results in _by_file(missing, rules, links):
+            storage.write_jsonl(part, results)
+            bar.advance()
         storage.write_jsonl(target, _in_order(made, funnel))
 
 
@@ -98,12 +97,46 @@ def _parts(target: Path) -> Path:
     return target.parent / (target.name + ".parts")
 
 
-def _results(file: Path, workers: Workers, links: Mapping[str, Link] | None) -> Iterator[_Result]:
-    """What became of the pages of one file."""
-    others: list[_Result] = []
-    for page, text, reason in workers.texts(_pages(file, links, others)):
-        yield _Result(stage=STAGE, reason=reason, url=page.url, document=_document(page, text) if text else None)
-    yield from others
+def _by_file(
+    files: Sequence[tuple[Path, Path]], rules: ExtractionSettings, links: Mapping[str, Link] | None
+) -> Iterator[tuple[Path, Iterator[_Result]]]:
+    """For each file of pages the file to write and what became of its pages; workers are busy across the ends of files."""
+    others: list[list[_Result]] = [[] for _ in files]
+    origin: deque[int] = deque()
+
+    def pages() -> Iterator[Page]:
+        for number, (file, _) in enumerate(files):
+            for page in _pages(file, links, others[number]):
+                origin.append(number)
+                yield page
+
+    def results() -> Iterator[tuple[int, _Result]]:
+        for page, text, reason in workers.texts(pages()):
+            document = _document(page, text) if text else None
+            yield origin.popleft(), _Result(stage=STAGE, reason=reason, url=page.url, document=document)
+
+    if not files:
+        return
+    count = rules.processes or compute.usable_cores()
+    with Workers(count, rules.extractor, rules.seconds_per_page, rules.memory_bytes) as workers:
+        found = results()
+        first = next(found, None)
+        for number, (_, part) in enumerate(files):
+            own = _Run(number, first, found)
+            yield part, itertools.chain(own, others[number])
+            first = own.first
+
+
+class _Run:
+    """The results of one file out of all; behind them, `first` is the first result that is another file's."""
+
+    def __init__(self, number: int, first: tuple[int, _Result] | None, found: Iterator[tuple[int, _Result]]) -> None:
+        self._number, self.first, self._found = number, first, found
+
+    def __iter__(self) -> Iterator[_Result]:
+        while self.first is not None and self.first[0] == self._number:
+            yield self.first[1]
+            self.first = next(self._found, None)
 
 
 def _pages(file: Path, links: Mapping[str, Link] | None, others: list[_Result]) -> Iterator[Page]:
