@@ -230,6 +230,15 @@ def test_kill_9_while_writing_leaves_nothing_and_the_folder_free(tmp_path: Path)
         assert not list(folder.glob(f".*{storage.TEMPORARY}"))
 
 
+def test_a_run_that_nobody_holds_any_more_was_killed(tmp_path: Path) -> None:
+    with storage.run(tmp_path / "r", verb="test", plan=Plan()) as run:
+        record = storage.read_record(run.folder)
+        assert record.status == "running"
+    assert storage.read_record(tmp_path / "r").status == "finished"
+    storage.write_json(tmp_path / "r" / storage.RUN_FILE, record)
+    assert storage.read_record(tmp_path / "r").status == "killed"
+
+
 def test_an_input_left_out_or_added_is_another_run(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text(name, encoding="utf-8")

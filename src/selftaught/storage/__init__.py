@@ -23,7 +23,7 @@ from selftaught.storage.files import (
     writing,
     writing_folder,
 )
-from selftaught.storage.runs import LOG_FILE, PLAN_FILE, RUN_FILE, Input, Record, Run, identity, run
+from selftaught.storage.runs import LOG_FILE, PLAN_FILE, RUN_FILE, Input, Record, Run, identity, read_record, run
 from selftaught.storage.spooling import Spool, sorted_rows, temporary
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "read_bytes",
     "read_json",
     "read_lines",
+    "read_record",
     "reading",
     "require_space",
     "run",

@@ -128,10 +128,14 @@ def require_space(path: Path, needed: int) -> None:
     if free < needed:
         raise OutputError(
             f"not enough space for {path}",
-            expected=f"{needed / 1e6:,.0f} MB free",
-            got=f"{free / 1e6:,.0f} MB",
+            expected=f"{_size_words(needed)} free",
+            got=_size_words(free),
             hint="Free some space or choose another --out.",
         )
+
+
+def _size_words(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB" if size >= 10_000_000 else f"{size / 1e3:,.0f} kB"
 
 
 def sweep(folder: Path) -> None:

@@ -215,6 +215,26 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def read_record(folder: Path) -> Record:
+    """Read the record of a run; one that says `running` in a folder that no process holds was `killed`.
+
+    Raises InputError or DamagedFileError as `read_json`.
+    """
+    record = read_json(folder / RUN_FILE, Record)
+    return record if record.status != "running" or _is_held(folder) else dataclasses.replace(record, status="killed")
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        with open(folder / LOCK_FILE, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _previous(
     folder: Path, verb: str, document: dict[str, Any], inputs: dict[str, Input], kind: type[Any]
 ) -> Record | None:

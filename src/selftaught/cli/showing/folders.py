@@ -212,7 +212,7 @@ def _tokenizer(path: Path) -> Summary:
 
 
 def _run(path: Path) -> Summary:
-    record = storage.read_json(path / storage.RUN_FILE, storage.Record)
+    record = storage.read_record(path)
     said = parts.record_parts(record)
     stages = _stages(path)
     return Summary(path=str(path), kind=f"run of {record.verb}", facts=said["facts"], tables=(*said["tables"], *stages))
@@ -227,7 +227,7 @@ def _stages(path: Path) -> tuple[Table, ...]:
     for file in [*path.glob("*/run.json"), *path.glob("*/*/run.json")]:
         name = file.parent.relative_to(path).as_posix()
         try:
-            record = storage.read_json(file, storage.Record)
+            record = storage.read_record(file.parent)
             found.append((record.started, name, record.verb, record.status, record.seconds))
         except SelftaughtError as problem:
             found.append(("", name, "?", one_line(problem.line()), 0.0))
@@ -239,7 +239,7 @@ def _run_facts(path: Path) -> tuple[Fact, ...]:
     if not (path / storage.RUN_FILE).is_file():
         return ()
     try:
-        record = storage.read_json(path / storage.RUN_FILE, storage.Record)
+        record = storage.read_record(path)
     except DamagedFileError as problem:
         return (Fact(name="run", value=one_line(problem.line(), 200)),)
     return (Fact(name="run", value=f"{record.verb}, {record.status}, {record.seconds:,.1f} s, {record.started}"),)
@@ -253,7 +253,7 @@ def _is_training(path: Path) -> bool:
     if any((step / _SHAPE).is_file() for step in path.glob("step-*")):
         return True
     try:
-        return storage.read_json(path / storage.RUN_FILE, storage.Record).verb == "train"
+        return storage.read_record(path).verb == "train"
     except SelftaughtError:
         return False
 
