@@ -1,14 +1,16 @@
-"""8-gram overlap: ours beside a Python set, rbloom, fastbloom-rs, abloom and lm-evaluation-harness' n-grams.
+"""8-gram overlap: ours beside a Python set, rbloom, fastbloom-rs, abloom, lm-evaluation-harness' and datatrove's n-grams.
 
 Filters are for false positives of at most 1 in 10^8.
 
     python bench/overlap.py [--quick] [--json FILE]
 
-The peers hold strings, so they are given 8-grams that are made by a regular expression, as such scripts make them; the harness
-(where lm_eval is installed) makes its own of the same words and keeps them in a set, as its decontamination does. Rates are
-8-grams a second of processor time: making them (strings or hashes), inserting and looking up what was made before, and all
-of it together, from text to the filter and from text to the answer. Before anything is timed, every contender counts how many
+The peers hold strings, so they are given 8-grams that are made by a regular expression, as such scripts make them. The harness
+(where lm_eval is installed) makes its own of the same words and keeps them in a set, as its decontamination does; so does
+datatrove (with xxhash below 3.6), which keeps their 64-bit hashes. Rates are 8-grams a second of processor time: making them
+(strings or hashes), inserting and looking up what was made before, and all of it together, from text to the filter and from
+text to the answer. Before anything is timed, every contender counts how many
 8-grams of unseen text are in the filter, and all must agree. Memory is bits for each distinct 8-gram.
+Last, files are read, indexed and looked up by two threads beside one, by the clock on the wall.
 The text is that of ../shared/data/text where it is there, else the sources of Python's standard library.
 """
 
@@ -19,15 +21,24 @@ import json
 import re
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from selftaught import storage
+from selftaught.corpus.documents import Document
 from selftaught.corpus.ngrams import ngram_hashes
 from selftaught.overlap.bloom import LARGEST_RATE, Bloom
+from selftaught.overlap.chunks import workers
+from selftaught.overlap.indexing import filled
+from selftaught.overlap.lookup import look_up
+from selftaught.overlap.plan import IndexSettings, OverlapSettings
+from selftaught.overlap.sources import text_of
 from side_by_side import SideBySide
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -151,7 +162,28 @@ def contenders(bench: SideBySide) -> list[Contender]:
                 bits=found[1].bits,
             )
         )
+    if hashes := _datatrove(bench):
+        found.append(
+            Contender(
+                name="datatrove",
+                made=hashes,
+                empty=lambda room: set(),  # noqa: ARG005
+                add=lambda known, part: known.update(part),
+                hits=members,
+                bits=found[1].bits,
+            )
+        )
     return found
+
+
+def _datatrove(bench: SideBySide) -> Callable[[str], list[int]] | None:
+    """A text -> the hashes of its 8-grams as datatrove's decontamination makes them, of the same words."""
+    if not (text := bench.peer("datatrove.utils.text")) or not bench.peer("xxhash"):
+        return None
+    from datatrove.utils.hashing import HashConfig, create_hash_func
+
+    hashed = create_hash_func(HashConfig(precision=64, hash_fc="xxhash"))
+    return lambda given: list(map(hashed, map(" ".join, text.ngrams(WORD.findall(given.lower()), N))))
 
 
 def main() -> None:
@@ -181,7 +213,37 @@ def main() -> None:
     compare("text to filter", {one.name: _filled_from_text(one, seen, room) for one in everybody}, room)
     compare("text to answer", {one.name: _counted_from_text(one, known, seen) for one in everybody}, room)
     _memory(bench, everybody, known)
+    with tempfile.TemporaryDirectory() as folder:
+        _threads(bench, Path(folder))
     bench.finish()
+
+
+def _threads(bench: SideBySide, folder: Path) -> None:
+    """Two threads beside one, from files to the filter and from files to the answer."""
+    texts = list(_within(_documents(), 24_000_000 if bench.quick else 400_000_000))
+    (folder / "plain.txt").write_text("\n\n".join(texts))
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    storage.write_jsonl(folder / "train.jsonl.zst", [Document(id=str(n), text=text) for n, text in enumerate(texts)])
+    for title, path in {"text": folder / "plain.txt", "JSON lines": folder / "rows.jsonl", "corpus": folder}.items():
+        known = filled(text_of(path), IndexSettings())
+        amount = known.keys / 1e6
+        for case, work in {"index": _indexed(path), "look up": _looked_up(path, known)}.items():
+            peers = {"one thread": partial(work, 1)}
+            bench.compare(
+                f"{case} {title}, 2 threads", partial(work, 2), peers, amount=amount, unit="M 8-grams/s", clock="wall"
+            )
+
+
+def _indexed(path: Path) -> Callable[[int], object]:
+    return lambda jobs: filled(text_of(path), IndexSettings(jobs=jobs))
+
+
+def _looked_up(path: Path, known: Bloom) -> Callable[[int], object]:
+    def work(jobs: int) -> object:
+        with workers(jobs) as threads:
+            return look_up(text_of(path), [known.contains], OverlapSettings(jobs=jobs), threads)
+
+    return work
 
 
 def _made(everybody: Sequence[Contender], texts: Sequence[str]) -> dict[str, list[Any]]:

@@ -114,10 +114,10 @@ def test_threads_make_the_filter_that_one_makes(count: int, jobs: int) -> None:
     """Of one part and of many."""
     alone, shared = Bloom(count), Bloom(count)
     parts = [keys(seed, count // 5) for seed in range(5)]
-    with workers(1) as threads:
-        alone.add_shared(parts, threads)
+    for part in parts:
+        alone.add(part)
     with workers(jobs) as threads:
-        shared.add_shared(parts, threads)
+        list(threads.map(shared.add, parts))
     assert (alone.blocks == shared.blocks).all()
     assert alone.keys == shared.keys == count
 

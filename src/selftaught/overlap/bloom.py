@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from selftaught import storage
+from selftaught import compute, storage
 from selftaught.errors import DamagedFileError, MismatchError, UsageError
-from selftaught.overlap.chunks import Workers
 from selftaught.overlap.parameters import BITS_FILE, PARAMETERS_FILE, Content, Parameters
 from selftaught.overlap.probing import BITS_SET, BLOCK_BITS, PARTED_BLOCKS, PARTS, by_part, insert, look_up
 
@@ -36,6 +38,8 @@ SLACK = 1.01
 """How far above its capacity a filter may be reckoned to be; the rate is then 9.4e-9."""
 _WORDS = BLOCK_BITS // 64
 _LINE_BYTES = 64
+_MANY = 1 << 15
+"""Hashes that are worth being put in the order of parts."""
 _COUNTED_BLOCKS = 1 << 18
 """Blocks whose set bits are counted at a time."""
 
@@ -46,35 +50,57 @@ class Bloom:
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
             raise UsageError("a filter needs room for at least one key", got=str(capacity))
-        self.capacity, self.keys = capacity, 0
-        self.blocks = _zeros(_block_count(capacity))
-        self._room = capacity
+        self._set_up(capacity, 0, _zeros(_block_count(capacity)), room=capacity)
+
+    def _set_up(self, capacity: int, keys: int, blocks: Array, *, room: int) -> None:
+        self.capacity, self.keys, self.blocks = capacity, keys, blocks
+        self._room = room
         """Insertions until it has to be reckoned again how full the filter is."""
+        self._gate, self._under_way = threading.Condition(), 0
+        """Insertions that are admitted and not finished."""
+        self._parts = [threading.Lock() for _ in range(PARTS)]
+        self._turn = cycle((0, PARTS // 2, PARTS // 4, 3 * PARTS // 4))
 
     def add(self, hashes: Array) -> None:
-        """Insert hashes (uint64). Raises MismatchError where distinct ones pass the capacity: the rate would not hold."""
-        hashes = self._admitted(hashes)
-        insert(self.blocks, hashes)
+        """Insert hashes (uint64); several threads may at a time.
 
-    def add_shared(self, parts: Sequence[Array], workers: Workers) -> None:
-        """Insert hashes on several threads, each in parts of its own: the same filter as one thread makes."""
-        if workers.jobs == 1 or len(self.blocks) < PARTED_BLOCKS:
-            for part in parts:
-                self.add(part)
-            return
-        shared = list(workers.map(by_part, [self._admitted(part) for part in parts]))
+        Raises MismatchError where distinct ones pass the capacity: the rate would not hold.
+        """
+        with self._gate:
+            hashes = self._admitted(hashes)
+            self._under_way += 1
+        try:
+            if len(self.blocks) < PARTED_BLOCKS or len(hashes) < _MANY:
+                self._insert_anywhere(hashes)
+            else:
+                self._insert_by_part(hashes)
+        finally:
+            with self._gate:
+                self._under_way -= 1
+                self._gate.notify_all()
 
-        def fill(number: int) -> None:
-            for keys, ends in shared:
+    def _insert_anywhere(self, hashes: Array) -> None:
+        with ExitStack() as stack:
+            for part in self._parts:
+                stack.enter_context(part)
+            insert(self.blocks, hashes)
+
+    def _insert_by_part(self, hashes: Array) -> None:
+        """Part after part, which the processor's cache has room for; each thread begins with another one."""
+        keys, ends = by_part(hashes)
+        first = next(self._turn)
+        waiting = [(first + number) % PARTS for number in range(PARTS)]
+        while waiting:
+            number = next((one for one in waiting if not self._parts[one].locked()), waiting[0])
+            waiting.remove(number)
+            with self._parts[number]:
                 insert(self.blocks, keys[ends[number - 1] if number else 0 : ends[number]])
-
-        for _ in workers.map(fill, range(PARTS)):
-            pass
 
     def _admitted(self, hashes: Array) -> Array:
         """Count hashes that are to be inserted; of those that might not fit only what is new."""
         self.keys += len(hashes)
         if len(hashes) > self._room:
+            self._gate.wait_for(lambda: not self._under_way)
             self._room = self._reckoned_room()
         if len(hashes) > self._room:
             hashes = hashes[~self.contains(hashes)]
@@ -100,7 +126,7 @@ class Bloom:
         if unset <= 0:
             return math.inf
         # A block gets a Poisson number of halves with mean 2n / blocks; each leaves a bit unset with probability (1 - 1/512)^10.
-        return -math.log(unset) * len(self.blocks) / 2 / (1 - (1 - 1 / BLOCK_BITS) ** BITS_SET)
+        return abs(math.log(unset)) * len(self.blocks) / 2 / (1 - (1 - 1 / BLOCK_BITS) ** BITS_SET)
 
     def contains(self, hashes: Array) -> Array:
         """Whether each hash is (almost surely) a member."""
@@ -159,8 +185,7 @@ class Bloom:
         if known.scheme != SCHEME:
             raise MismatchError(f"{folder} holds a filter of another kind", expected=SCHEME, got=known.scheme)
         found = object.__new__(cls)
-        found.capacity, found.keys, found._room = known.capacity, known.keys, 0
-        found.blocks = _mapped(folder / BITS_FILE, _block_count(known.capacity))
+        found._set_up(known.capacity, known.keys, _mapped(folder / BITS_FILE, _block_count(known.capacity)), room=0)
         if verify and _digest(found.blocks) != known.sha256:
             raise DamagedFileError(f"{folder / BITS_FILE} is damaged", expected=f"SHA-256 {known.sha256}")
         return found
@@ -185,6 +210,7 @@ def _block_count(capacity: int) -> int:
 def _zeros(count: int) -> Array:
     """Empty blocks, each in one cache line: numpy aligns to 16 bytes only, and a block across two lines costs two misses."""
     room = np.zeros(count * _WORDS + _LINE_BYTES // 8, dtype=np.uint64)
+    compute.prefer_large_pages(room.ctypes.data, room.nbytes)
     first = -(room.ctypes.data // 8) % (_LINE_BYTES // 8)
     return room[first : first + count * _WORDS].reshape(count, _WORDS)
 

@@ -15,20 +15,26 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from selftaught.corpus.ngrams import ngram_hashes_of, words
+from selftaught.corpus.ngrams import UNICODE, ngram_hashes_in, ngram_hashes_of, words
+from selftaught.overlap.sources import BREAK, Lines, Source, Stretch
 
 Array = np.ndarray[Any, Any]
 PIECE_CHARACTERS = 1 << 22
+_FEW_BYTES = 1 << 16
+"""In so few it is worth looking whether all is ASCII: the table of all Unicode takes a third of a second to make."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Piece:
+class Strings:
     """Texts that are hashed together."""
 
     texts: Sequence[str]
     before: str = ""
     """With `stream`, the last words of the text before the first."""
+
+
+Piece = Strings | Stretch | Lines
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class Hashed:
 
     hashes: Array
     ends: Array
+    texts: Callable[[], Sequence[str]] = tuple
+    """The texts themselves, to the letter or lower-cased."""
 
     def by_text(self, found: Array) -> Array:
         """Of a mask over the hashes, how many are set in each text."""
@@ -81,27 +89,41 @@ def workers(jobs: int) -> Iterator[Workers]:
 
 
 def pieces(texts: Iterable[str], n: int, *, stream: bool = False) -> Iterator[Piece]:
-    """Texts in order, as many to a piece as make up its size; at least one."""
+    """Texts in order, as many to a piece as make up its size; at least one.
+
+    A source gives bytes, where nothing is to reach from one text into the next.
+    """
+    if isinstance(texts, Source) and not stream:
+        for piece in texts.raw():
+            yield Strings(piece) if isinstance(piece, list) else piece
+        return
     gathered: list[str] = []
     size, before = 0, ""
     for text in texts:
         gathered.append(text)
         size += len(text) + 1
         if size >= PIECE_CHARACTERS:
-            yield Piece(gathered, before)
+            yield Strings(gathered, before)
             before = _last_words(before, gathered, n) if stream else ""
             gathered, size = [], 0
     if gathered:
-        yield Piece(gathered, before)
+        yield Strings(gathered, before)
 
 
 def hashed(piece: Piece, n: int, *, stream: bool = False) -> Hashed:
     """Hash the n-grams of a piece."""
+    if not isinstance(piece, Strings):
+        data, count = piece.joined()
+        if not count:
+            return Hashed(np.empty(0, np.uint64), np.empty(0, np.int64))
+        codes = 128 if len(data) < _FEW_BYTES and data.replace(BREAK, b"").isascii() else UNICODE
+        hashes, ends = ngram_hashes_in(data, count, n, codes)
+        return Hashed(hashes, ends, lambda: [text.decode() for text in data.split(BREAK)])
     if not stream:
-        return Hashed(*ngram_hashes_of(piece.texts, n))
+        return Hashed(*ngram_hashes_of(piece.texts, n), lambda: piece.texts)
     hashes, ends = ngram_hashes_of([piece.before, *piece.texts], n, stream=True)
     # The words before are fewer than n: no n-gram ends in them.
-    return Hashed(hashes, ends[1:])
+    return Hashed(hashes, ends[1:], lambda: piece.texts)
 
 
 def _last_words(before: str, texts: Sequence[str], n: int) -> str:

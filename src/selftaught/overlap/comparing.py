@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from selftaught.overlap.datasets import DataSet
 from selftaught.overlap.indexing import filled
 from selftaught.overlap.lookup import Found, look_up
 from selftaught.overlap.plan import OverlapSettings
+from selftaught.overlap.sources import Texts
 from selftaught.overlap.wanted import Wanted
 from selftaught.report.records import EXAMPLES_FILE, ExampleOverlap, Overlap
 
 Array = np.ndarray[Any, Any]
-Texts = Callable[[], Iterable[str]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,53 +1,32 @@
 """Filters of the n-grams of a corpus: made on several threads, kept, used again, united.
 
 How many distinct n-grams there are is estimated first, so that a filter has just the room that it needs. The hashes are kept
-for the second round while they are few; a larger text is read twice, and memory holds the filter and little else.
+for the second round while they are few; the rest of a larger text is read twice, and memory holds the filter and little else.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from selftaught import console, storage
-from selftaught.corpus import documents, local
-from selftaught.corpus.documents import Funnel
+from selftaught.corpus import documents
 from selftaught.errors import InputError, MismatchError, UsageError
 from selftaught.overlap.bloom import Bloom
 from selftaught.overlap.chunks import Piece, Workers, hashed, pieces, workers
 from selftaught.overlap.distinct import STANDARD_ERROR, Distinct
 from selftaught.overlap.parameters import PARAMETERS_FILE, Content, Parameters
 from selftaught.overlap.plan import IndexSettings
+from selftaught.overlap.sources import Texts, text_of
 
 Array = np.ndarray[Any, Any]
 KEPT_HASHES = 1 << 25
 """Hashes that are kept between the two rounds: 268 MB."""
-
-
-def text_of(path: Path) -> Callable[[], Iterable[str]]:
-    """The training documents of a corpus folder, or the documents of files and folders of text, as often as they are wanted.
-
-    Reading raises InputError where there is no text, with what was found instead.
-    """
-    if documents.split_file(path, "train").is_file():
-        return lambda: (row.text for row in documents.read(path))
-    files = local.find_files((path,))
-
-    def read() -> Iterator[str]:
-        funnel, none = Funnel(), True
-        for row in local.read_documents(files, funnel):
-            none = False
-            yield row.text
-        if none:
-            dropped = ", ".join(f"{row.count} {row.reason}" for row in funnel.rows() if row.reason not in ("", "kept"))
-            raise InputError(f"no text in {path}", expected='text, or JSON lines with a field "text"', got=dropped)
-
-    return read
 
 
 def identity(path: Path) -> str:
@@ -78,54 +57,47 @@ def filter_from(index: Path, path: Path, rules: IndexSettings) -> Bloom:
     return Bloom.load(index)
 
 
-def filled(texts: Callable[[], Iterable[str]], rules: IndexSettings) -> Bloom:
+def filled(texts: Texts, rules: IndexSettings) -> Bloom:
     """A filter of all n-grams of texts: with `rules.capacity`, or just the room that is needed."""
+    stream = rules.across == "stream"
     with workers(rules.jobs) as threads:
-        kept: list[Array] | None = None
-        capacity = rules.capacity
+        kept, capacity, complete = list[Array](), rules.capacity, False
         if not capacity:
-            distinct, kept = _counted(texts, rules, threads)
+            distinct, kept, complete = _counted(texts, rules, threads)
             capacity = room_for(distinct.estimate())
         made = Bloom(capacity)
-        found = iter(kept) if kept is not None else (hashes for hashes, _ in _hashes(texts, rules, threads))
+
+        def put(item: Piece | Array) -> int:
+            hashes = item if isinstance(item, np.ndarray) else hashed(item, rules.words, stream=stream).hashes
+            made.add(hashes)
+            return len(hashes)
+
+        rest = iter(()) if complete else islice(pieces(texts(), rules.words, stream=stream), len(kept), None)
         with console.progress("indexing", unit="n-grams") as bar:
-            while batch := list(islice(found, 2 * rules.jobs)):
-                made.add_shared(batch, threads)
-                bar.advance(sum(map(len, batch)))
+            for count in threads.map(put, chain(kept, rest)):
+                bar.advance(count)
     return made
 
 
-def _hashes(
-    texts: Callable[[], Iterable[str]], rules: IndexSettings, threads: Workers, *, count: bool = False
-) -> Iterator[tuple[Array, Distinct]]:
-    """The hashes of piece after piece; with `count` also what their thread counted of them."""
+def _counted(texts: Texts, rules: IndexSettings, threads: Workers) -> tuple[Distinct, list[Array], bool]:
+    """What is distinct among the n-grams, the hashes of as many first pieces as are to be kept, and whether those are all."""
     stream = rules.across == "stream"
 
     def work(piece: Piece) -> tuple[Array, Distinct]:
-        hashes, distinct = hashed(piece, rules.words, stream=stream).hashes, Distinct()
-        if count:
-            distinct.add(hashes)
-        return hashes, distinct
+        hashes, own = hashed(piece, rules.words, stream=stream).hashes, Distinct()
+        own.add(hashes)
+        return hashes, own
 
-    return threads.map(work, pieces(texts(), rules.words, stream=stream))
-
-
-def _counted(
-    texts: Callable[[], Iterable[str]], rules: IndexSettings, threads: Workers
-) -> tuple[Distinct, list[Array] | None]:
-    """What is distinct among the n-grams, and their hashes if they are few."""
     distinct, size = Distinct(), 0
     kept: list[Array] = []
     with console.progress("counting", unit="n-grams") as bar:
-        for hashes, own in _hashes(texts, rules, threads, count=True):
+        for hashes, own in threads.map(work, pieces(texts(), rules.words, stream=stream)):
             distinct.unite(own)
             size += len(hashes)
-            if size > KEPT_HASHES:
-                kept.clear()
-            else:
+            if size <= KEPT_HASHES:
                 kept.append(hashes)
             bar.advance(len(hashes))
-    return distinct, kept if size <= KEPT_HASHES else None
+    return distinct, kept, size <= KEPT_HASHES
 
 
 def room_for(estimate: float) -> int:

@@ -55,8 +55,9 @@ class _Looked:
     hits: list[Array]
     held: list[Array]
     hashes: Array | None
-    located: list[tuple[int, str]]
-    """Texts with members of the first filter, with their numbers in the piece."""
+    located: list[int]
+    """Numbers in the piece of texts with members of the first filter."""
+    texts: Callable[[], Sequence[str]]
 
 
 def look_up(
@@ -79,7 +80,8 @@ def look_up(
             hits=hits,
             held=[np.unique(found.hashes[mask]) for mask in masks] if held else [],
             hashes=np.unique(found.hashes) if distinct else None,
-            located=[(number, piece.texts[number]) for number in np.flatnonzero(hits[0]).tolist()],
+            located=np.flatnonzero(hits[0]).tolist(),
+            texts=found.texts,
         )
 
     results = [Found() for _ in filters]
@@ -94,16 +96,26 @@ def look_up(
             one.held += looked.held[number : number + 1]
         if looked.hashes is not None:
             seen = np.union1d(seen, looked.hashes)
-        for number, text in looked.located:
-            room -= len(text)
-            if room >= 0:
-                located[first + number] = text
+        room = _locate(looked, first, room, located)
     if distinct:
         for one, members in zip(results, filters, strict=True):
             one.distinct = len(seen), int(np.count_nonzero(members(seen)))
     return results, located
 
 
+def _locate(looked: _Looked, first: int, room: int, located: dict[int, str]) -> int:
+    """Keep texts with members while there is room for their characters; the room that is left, if any."""
+    texts = looked.texts() if looked.located and room > 0 else ()
+    for number in looked.located if texts else ():
+        room -= len(texts[number])
+        if room < 0:
+            break
+        located[first + number] = texts[number]
+    return room
+
+
 def _once_in_each_text(found: Hashed) -> Hashed:
+    if not len(found.ends):
+        return found
     parts = [np.unique(part) for part in np.split(found.hashes, found.ends[:-1])]
-    return Hashed(np.concatenate(parts), np.cumsum([len(part) for part in parts]))
+    return Hashed(np.concatenate(parts), np.cumsum([len(part) for part in parts]), found.texts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from selftaught.overlap.bloom import Bloom
 from selftaught.overlap.chunks import Workers, workers
 from selftaught.overlap.comparing import Side, Test, measure_set, overlaps
 from selftaught.overlap.datasets import DataSet, find
-from selftaught.overlap.indexing import filled, filter_of, read_content, text_of
+from selftaught.overlap.indexing import filled, filter_of, read_content
 from selftaught.overlap.parameters import PARAMETERS_FILE
 from selftaught.overlap.plan import OverlapSettings
+from selftaught.overlap.sources import corpus_side, text_of
 from selftaught.overlap.spans import longest_copies
 from selftaught.report.records import COPIED_FILE, OVERLAP_FILE, SAMPLES_FILE, CopiedSpan, Overlap, Sample
 
 Array = np.ndarray[Any, Any]
-Texts = Callable[[], Iterable[str]]
 
 
 def measure_overlap(
@@ -84,7 +84,7 @@ def _training(corpus: Path, out: Path, rules: OverlapSettings) -> Side:
 def _against_corpus(
     corpus: Path, train: Side, named: Sequence[Test], rules: OverlapSettings, threads: Workers
 ) -> tuple[list[Overlap], list[CopiedSpan]]:
-    heldout = Test(name="heldout", texts=lambda: (row.text for row in documents.read(corpus, "heldout")))
+    heldout = Test(name="heldout", texts=corpus_side(corpus, "heldout"))
     sides = [train]
     if named:
         members = filled(heldout.texts, replace(rules, capacity=0))
