@@ -10,7 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from selftaught.errors import UsageError
-from selftaught.model import cost, transformer
+from selftaught.model import cost, kernels, transformer
 from selftaught.model.shape import NAMED_SHAPES, ModelShape
 from selftaught.model.transformer import Transformer, loss_sum
 from tests.reference.networks import network
@@ -68,6 +68,7 @@ def kept_bytes(layers: int, channels: int) -> int:
         torch.autocast("cpu", torch.bfloat16),
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION),
         mock.patch.object(transformer, "causal_attention", partial(scaled_dot_product_attention, is_causal=True)),
+        mock.patch.object(kernels, "library", return_value=None),
     ):
         loss_sum(model, ids, ids)
     return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)

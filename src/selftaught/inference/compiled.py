@@ -1,26 +1,21 @@
 """Generation on a processor at the speed of reading its weights: `decode.c`, compiled on first use for the machine it runs on.
 
-A pass over a few new tokens is one call, so nothing of Python or PyTorch stands between two layers. Long prompts are read by
-PyTorch, whose products of matrices are fast. Where no C compiler is found, or on an accelerator, `decoder` gives the plain
-Decoder, which does the same with PyTorch alone.
+A pass over new tokens is one call, so nothing of Python or PyTorch stands between two layers. Where no C compiler is found, or
+on an accelerator, `decoder` gives the plain Decoder, which does the same with PyTorch alone.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import hashlib
-import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import torch
+from torch.nn import functional
 
-from selftaught import compute, storage
-from selftaught.errors import OutputError
+from selftaught import compilation, compute
 from selftaught.inference import recasting
 from selftaught.inference.decoding import Decoder
 from selftaught.inference.pace import Pace
@@ -29,15 +24,11 @@ from selftaught.inference.recasting import WeightFormat
 from selftaught.model.transformer import Transformer
 
 SOURCE = Path(__file__).with_name("decode.c")
-FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fno-math-errno", "-ffp-contract=fast", "-shared", "-fPIC")
-OPTIONAL_FLAGS = ("-mprefer-vector-width=512", "-fno-trapping-math", "-fopenmp")
-"""Tried first; a compiler that refuses them gets the others alone (and then one thread)."""
-COMPILE_SECONDS = 120
 BLOCK = 64
 """As in decode.c: outputs that are packed side by side."""
 FORMATS: dict[WeightFormat, int] = {"float32": 0, "bfloat16": 1, "int8": 2}
-SHORT: dict[WeightFormat, int] = {"float32": 512, "bfloat16": 64, "int8": 128}
-"""Tokens up to which the compiled pass reads a prompt; longer ones PyTorch reads sooner: measured with GPT-2 small."""
+PIECE = 256
+"""Tokens of a prompt that are read at a time: their hidden states stay near the processor."""
 
 
 class _Matrix(ctypes.Structure):
@@ -89,43 +80,12 @@ def decoder(model: Transformer, weights: WeightFormat = "float32") -> Decoder:
 
 @cache
 def library(source: Path = SOURCE) -> ctypes.CDLL | None:
-    """A compiled source; None where it cannot be compiled or loaded. Compiling takes seconds, once for a machine and version."""
-    compiler = compute.environment("CC", "cc").split()
-    for flags in ((*FLAGS, *OPTIONAL_FLAGS), FLAGS):
-        try:
-            return _loaded(source, compiler, flags)
-        except (OSError, subprocess.SubprocessError):
-            continue
-    return None
-
-
-def _loaded(source: Path, compiler: Sequence[str], flags: Sequence[str]) -> ctypes.CDLL:
-    place = _folder() / f"{source.stem}-{_fingerprint(source, compiler, flags)}.so"
-    if place.is_file():
-        return ctypes.CDLL(str(place))
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "made.so"
-        command = [*compiler, *flags, str(source), "-o", str(made), "-lm"]
-        subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_SECONDS)
-        with contextlib.suppress(OutputError, OSError):  # then it is compiled again the next time
-            storage.write_bytes(place, made.read_bytes())
-        return ctypes.CDLL(str(made))
-
-
-def _folder() -> Path:
-    kept = compute.environment("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(kept) / "selftaught"
-
-
-def _fingerprint(source: Path, compiler: Sequence[str], flags: Sequence[str]) -> str:
-    """Another source, compiler, flag or processor is another library: the folder may be shared between machines."""
-    processor = compute.description()["processor"], sorted(torch.cpu.get_capabilities().items())
-    parts = source.read_bytes(), list(compiler), list(flags), processor
-    return hashlib.blake2b(repr(parts).encode(), digest_size=10).hexdigest()
+    """A compiled source; None where it cannot be compiled or loaded."""
+    return compilation.library(source)
 
 
 class CompiledDecoder(Decoder):
-    """Reads few tokens with the compiled pass, many with PyTorch."""
+    """Reads tokens with the compiled pass."""
 
     def __init__(self, model: Transformer, weights: WeightFormat, found: ctypes.CDLL) -> None:
         super().__init__(model, weights)
@@ -136,15 +96,16 @@ class CompiledDecoder(Decoder):
         self._stride = -(-self.shape.vocabulary // BLOCK) * BLOCK
 
     def prefill(self, cache: RaggedCache, row: int, tokens: Sequence[int], *, every: bool = False) -> torch.Tensor:
-        """As the plain Decoder's."""
-        if len(tokens) > SHORT[self.weights]:
-            return super().prefill(cache, row, tokens, every=every)
+        """As the plain Decoder's; a token's logits are the same to the last bit however a text is cut into calls."""
         self._check(cache, row, tokens)
-        start, count = cache.lengths[row], len(tokens)
-        wanted = range(count) if every else (count - 1,)
-        logits = self._read(cache, tokens, [row] * count, range(start, start + count), wanted)
-        cache.lengths[row] += count
-        return logits if every else logits[0]
+        logits = []
+        for first in range(0, len(tokens), PIECE):
+            piece, start = tokens[first : first + PIECE], cache.lengths[row]
+            count, is_last = len(piece), first + PIECE >= len(tokens)
+            wanted = range(count) if every else (count - 1,) if is_last else ()
+            logits.append(self._read(cache, piece, [row] * count, range(start, start + count), wanted))
+            cache.lengths[row] += count
+        return torch.cat(logits) if every else logits[-1][0]
 
     def step(self, cache: RaggedCache, rows: Sequence[int], tokens: Sequence[int]) -> torch.Tensor:
         """As the plain Decoder's; a row's logits are the same to the last bit whatever the other rows are."""
@@ -236,7 +197,7 @@ class CompiledDecoder(Decoder):
         weight_OI = weight_OI.detach()
         if self.weights == "int8":
             weight_OI, scale_O = recasting.quantised(weight_OI)
-            scale = self._address(scale_O)
+            scale = self._address(functional.pad(scale_O, (0, -len(scale_O) % BLOCK)))
         elif self.weights == "bfloat16":
             weight_OI = weight_OI.to(torch.bfloat16)
         return _Matrix(
@@ -262,9 +223,15 @@ class CompiledDecoder(Decoder):
 
 
 def packed(weight_OI: torch.Tensor) -> torch.Tensor:
-    """A matrix in blocks of 64 outputs, in each for every input the 64 weights side by side; missing outputs are 0."""
+    """A matrix as decode.c reads it: blocks of 64 outputs, in each for every 32 bits of inputs the 64 weights side by side.
+
+    What is missing at the ends is 0. int8 becomes uint8 with 128 added.
+    """
     outputs, inputs = weight_OI.shape
-    blocks = -(-outputs // BLOCK)
-    whole = weight_OI.new_zeros(blocks * BLOCK, inputs)
-    whole[:outputs] = weight_OI
-    return whole.view(blocks, BLOCK, inputs).transpose(1, 2).contiguous()
+    blocks, numbers = -(-outputs // BLOCK), 4 // weight_OI.itemsize
+    words = -(-inputs // numbers)
+    whole = weight_OI.new_zeros(blocks * BLOCK, words * numbers)
+    whole[:outputs, :inputs] = weight_OI
+    if weight_OI.dtype is torch.int8:
+        whole = whole.view(torch.uint8).bitwise_xor(128)
+    return whole.view(blocks, BLOCK, words, numbers).transpose(1, 2).contiguous()

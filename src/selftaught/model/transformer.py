@@ -7,6 +7,7 @@ V vocabulary, N tokens of all rows in one line.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from selftaught.errors import UsageError
+from selftaught.model import fused, kernels
 from selftaught.model.attention import causal_attention
 from selftaught.model.cache import Cache
 from selftaught.model.shape import ModelShape
@@ -32,6 +34,20 @@ class Watch:
     """Filled: for each layer, attention_BHTM: how much each new position looks at each one."""
     head_mask: torch.Tensor | None = None
     """head_mask_LH: factor of what each head of each layer contributes; 0 takes it out."""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Rows that hold several documents: each token sees its own, up to itself."""
+
+    firsts: torch.Tensor
+    """Of B, T: where the document of each token begins, as int32."""
+
+    @cached_property
+    def mask(self) -> torch.Tensor:
+        """The same as True = seen, of shape B, 1, T, T."""
+        firsts_BT = self.firsts
+        return (firsts_BT[:, None, :, None] == firsts_BT[:, None, None, :]).tril()
 
 
 class Attention(nn.Module):
@@ -128,6 +144,13 @@ class Block(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.before = shape.norm == "before"
+        self.fusible = (
+            self.before
+            and shape.activation == "gelu-tanh"
+            and not shape.attention_float32
+            and kernels.fits(shape.channels, shape.heads)
+            and kernels.fits(shape.feed, 1)
+        )
         self.attention_norm = nn.LayerNorm(shape.channels, eps=shape.norm_epsilon)
         self.attention = Attention(shape)
         self.feed_norm = nn.LayerNorm(shape.channels, eps=shape.norm_epsilon)
@@ -139,15 +162,34 @@ class Block(nn.Module):
         hidden: torch.Tensor,
         cache: Cache | None,
         layer: int,
-        mask: torch.Tensor | None,
+        mask: torch.Tensor | Documents | None,
         watch: Watch | None = None,
     ) -> torch.Tensor:
         """Pass hidden_BTC through the block."""
+        drops = self.training and self.drop.p > 0
+        plain = cache is None and watch is None and not drops
+        if plain and not isinstance(mask, torch.Tensor) and self.fusible and fused.in_use(hidden):
+            return self._fused(hidden, layer, None if mask is None else mask.firsts)
+        if isinstance(mask, Documents):
+            mask = mask.mask
         if self.before:
             hidden = hidden + self.drop(self.attention(self.attention_norm(hidden), cache, layer, mask, watch))
             return hidden + self.drop(self.feed(self.feed_norm(hidden)))  # type: ignore[no-any-return]
         hidden = self.attention_norm(hidden + self.drop(self.attention(hidden, cache, layer, mask, watch)))
         return self.feed_norm(hidden + self.drop(self.feed(hidden)))  # type: ignore[no-any-return]
+
+    def _fused(self, hidden_BTC: torch.Tensor, layer: int, firsts_BT: torch.Tensor | None) -> torch.Tensor:
+        """The same by kernels of our own."""
+        attention, feed = self.attention, self.feed
+        size = hidden_BTC.shape[-1] // attention.heads
+        options = fused.BlockOptions(
+            heads=attention.heads,
+            scale=size**-0.5 / (layer + 1 if attention.scale_by_layer else 1),
+            epsilon=self.feed_norm.eps,
+            firsts=firsts_BT,
+        )
+        before = (self.attention_norm, attention.query_key_value, attention.output)
+        return fused.block(hidden_BTC, options, (*before, self.feed_norm, feed.inner, feed.outer))
 
 
 class Transformer(nn.Module):
@@ -177,14 +219,26 @@ class Transformer(nn.Module):
         cache: Cache | None = None,
         *,
         places_BT: torch.Tensor | None = None,
-        mask: torch.Tensor | None = None,
+        mask: torch.Tensor | Documents | None = None,
         watch: Watch | None = None,
     ) -> torch.Tensor:
         """Hidden states hidden_BTC after the last normalisation; with a cache, of the new positions, which it then holds.
 
         Rows that are not one text each say where their tokens stand (`places_BT`) and what each may see (`mask`, True = seen,
-        broadcast to B, H, T, M). Raises UsageError for more positions than the context has.
+        broadcast to B, H, T, M, or documents). Raises UsageError for more positions than the context has.
         """
+        return self.norm(self.residual(ids_BT, cache, places_BT=places_BT, mask=mask, watch=watch))  # type: ignore[no-any-return]
+
+    def residual(
+        self,
+        ids_BT: torch.Tensor,
+        cache: Cache | None = None,
+        *,
+        places_BT: torch.Tensor | None = None,
+        mask: torch.Tensor | Documents | None = None,
+        watch: Watch | None = None,
+    ) -> torch.Tensor:
+        """The same before the last normalisation."""
         past = cache.filled if cache is not None else 0
         new = ids_BT.shape[1]
         if places_BT is None and past + new > self.shape.context:
@@ -201,30 +255,30 @@ class Transformer(nn.Module):
             watch.hidden.append(hidden)
         if cache is not None:
             cache.filled += new
-        return self.norm(hidden)  # type: ignore[no-any-return]
+        return hidden  # type: ignore[no-any-return]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Scores over the vocabulary in float32, for hidden states of any leading shape."""
         return functional.linear(hidden, self.head_weight.to(hidden.dtype)).float()
 
 
-def document_mask(ids_BT: torch.Tensor, end_of_text: int) -> torch.Tensor:
-    """What each token may see where a row holds several documents, each after an <|endoftext|>: its own, up to itself.
-
-    True = seen, of shape B, 1, T, T.
-    """
-    documents_BT = (ids_BT == end_of_text).cumsum(1)
-    return (documents_BT[:, None, :, None] == documents_BT[:, None, None, :]).tril()
+def document_mask(ids_BT: torch.Tensor, end_of_text: int) -> Documents:
+    """What each token may see where a row holds several documents, each after an <|endoftext|>: its own, up to itself."""
+    places_T = torch.arange(ids_BT.shape[1], dtype=torch.int32, device=ids_BT.device)
+    return Documents(torch.where(ids_BT == end_of_text, places_T, 0).cummax(1).values)
 
 
 def loss_sum(
-    model: Transformer, ids_BT: torch.Tensor, targets_BT: torch.Tensor, mask: torch.Tensor | None = None
+    model: Transformer, ids_BT: torch.Tensor, targets_BT: torch.Tensor, mask: torch.Tensor | Documents | None = None
 ) -> torch.Tensor:
     """Sum of -log p(target) over all tokens, in nats, as a float32 scalar; the logits of only a few tokens exist at a time.
 
     Under autocast the products run in its format; log-probabilities, and sums over tokens, stay float32.
     """
-    hidden_NC = model(ids_BT, mask=mask).flatten(0, 1)
+    residual_NC = model.residual(ids_BT, mask=mask).flatten(0, 1)
+    if fused.in_use(residual_NC) and kernels.fits(model.shape.channels, 1):
+        return fused.loss_sum(residual_NC, model.norm, model.head_weight, targets_BT.flatten())
+    hidden_NC: torch.Tensor = model.norm(residual_NC)
     kind = str(hidden_NC.device.type)
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_NC.dtype
     loss: torch.Tensor = _ChunkedLoss.apply(hidden_NC, model.head_weight, targets_BT.flatten(), dtype)  # type: ignore[no-untyped-call]
