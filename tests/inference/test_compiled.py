@@ -48,7 +48,7 @@ def fresh(tmp_path, monkeypatch):
 
 
 def rounded(model, weights):
-    """The network with its matrices as a format holds them, in float32."""
+    """The network with its matrices, and what they are multiplied with, as a format holds them, in float32."""
     changed = copy.deepcopy(model)
     matrices = [module for module in changed.blocks.modules() if isinstance(module, torch.nn.Linear)]
     for matrix in [*matrices, *([changed.head] if changed.head is not None else [])]:
@@ -57,7 +57,16 @@ def rounded(model, weights):
             matrix.weight.data = integers * scale[:, None]
         else:
             matrix.weight.data = matrix.weight.to(getattr(torch, weights)).float()
+        matrix.register_forward_pre_hook(lambda _, given: (narrowed(given[0], weights),))
     return changed
+
+
+def narrowed(inputs, weights):
+    """bfloat16, or for int8 one of 2 * 16256 + 1 numbers between the largest of a token and its negative."""
+    if weights != "int8":
+        return inputs.to(getattr(torch, weights)).float()
+    scale = inputs.abs().amax(-1, keepdim=True) / (127 * 128)
+    return (inputs / scale).round() * scale
 
 
 def logits_of(decoder):
@@ -86,15 +95,14 @@ def test_the_compiled_pass_is_the_plain_one(name):
 
 
 @pytest.mark.parametrize("name", ["gpt1", "others"])
-@pytest.mark.parametrize("weights", ["bfloat16", "int8"])
-def test_with_lighter_weights_it_is_the_plain_one_of_rounded_weights(name, weights):
+@pytest.mark.parametrize(("weights", "tolerance"), [("bfloat16", 2.5e-3), ("int8", 1.2e-4)])
+def test_with_lighter_weights_it_is_the_plain_one_of_rounded_numbers(name, weights, tolerance):
     model = network(**NETWORKS[name])
     if model.head is None:  # so that embeddings, which stay as they are, and head can be told apart
         model = network(**NETWORKS[name], tied=False)
     found, expected = logits_of(compiled.decoder(model, weights)), logits_of(Decoder(rounded(model, weights)))
-    other = logits_of(Decoder(model))
-    assert relative_error(found, expected) < 1e-5
-    assert relative_error(other, expected) > 1e-3
+    assert relative_error(found, expected) < tolerance  # numbers near the middle of two are rounded either way
+    assert relative_error(logits_of(Decoder(model)), expected) > 1.4 * tolerance
 
 
 @pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
@@ -120,15 +128,29 @@ def test_neither_company_nor_portions_nor_threads_change_a_bit(weights):
 
 
 @pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
-def test_long_prompts_are_read_by_pytorch(weights, monkeypatch):
-    monkeypatch.setitem(compiled.SHORT, weights, 12)
-    model = network(channels=64, heads=2)
-    found, plain = compiled.decoder(model, weights), Decoder(model, weights)
-    caches = found.cache(), plain.cache()
-    read = [one.prefill(cache, 0, LONG) for one, cache in zip((found, plain), caches, strict=True)]
-    assert torch.equal(*read)
-    steps = [one.step(cache, [0], [3]) for one, cache in zip((found, plain), caches, strict=True)]
-    assert relative_error(*steps) < (1e-5 if weights == "float32" else 1e-2)
+@pytest.mark.parametrize("piece", [5, 20, 64])
+def test_a_long_prompt_may_be_read_in_pieces(weights, piece, monkeypatch):
+    decoder = compiled.decoder(network(channels=64, heads=2), weights)
+    whole, cut = decoder.cache(), decoder.cache()
+    expected = torch.stack([decoder.step(whole, [0], [token])[0] for token in LONG])
+    monkeypatch.setattr(compiled, "PIECE", piece)
+    assert torch.equal(decoder.prefill(cut, 0, LONG, every=True), expected)
+    cut.truncate(0)
+    assert torch.equal(decoder.prefill(cut, 0, LONG), expected[-1])
+    assert cut.lengths == whole.lengths
+    assert torch.equal(cut.room, whole.room)
+
+
+@pytest.mark.parametrize("size", [8, 32, 40, 64, 80])
+@pytest.mark.parametrize("weights", ["float32", "bfloat16"])
+def test_heads_of_any_size_attend_as_pytorch_does(size, weights):
+    """Head sizes that have code of their own and others; texts that end within and at the end of sixteen positions."""
+    model = network(channels=2 * size, heads=2, context=48)
+    found, expected = compiled.decoder(model, weights), Decoder(rounded(model, weights))
+    caches = found.cache(), expected.cache()
+    text = [(7 * place + 3) % 50 for place in range(40)]
+    logits = [one.prefill(cache, 0, text, every=True) for one, cache in zip((found, expected), caches, strict=True)]
+    assert relative_error(*logits) < (1e-5 if weights == "float32" else 1e-2)
 
 
 def test_a_text_is_the_same_to_the_last_bit_alone_and_in_a_batch():
@@ -168,11 +190,13 @@ def test_a_cache_folder_that_cannot_be_written_is_no_error(fresh):
     assert type(compiled.decoder(network())) is CompiledDecoder
 
 
-def test_a_processor_without_wide_vectors_gets_the_same(fresh, monkeypatch):
+@pytest.mark.parametrize("without", ["-mno-avx512bf16 -mno-avx512vnni", "-mno-avx512f"])
+def test_a_processor_without_wide_vectors_gets_the_same(fresh, monkeypatch, without):
     if platform.machine() != "x86_64":
         pytest.skip("switches x86 instructions off")
-    monkeypatch.setenv("CC", "cc -mno-avx512f")
-    for weights in ("float32", "bfloat16", "int8"):
+    monkeypatch.setenv("CC", f"cc {without}")
+    assert compiled.library() is not None
+    for weights, tolerance in (("float32", 1e-5), ("bfloat16", 2.5e-3), ("int8", 1.2e-4)):
         model = network(**NETWORKS["others"])
         found = logits_of(compiled.decoder(model, weights))
-        assert relative_error(found, logits_of(Decoder(rounded(model, weights)))) < 1e-5
+        assert relative_error(found, logits_of(Decoder(rounded(model, weights)))) < tolerance

@@ -1,9 +1,12 @@
-/* One pass of a GPT decoder over a few new tokens, written for the one thing that limits it: reading every weight once.
+/* One pass of a GPT decoder over new tokens, written for the one thing that limits it: reading every weight once.
 
    `read_tokens` takes the tokens of any rows of a cache, several of one row too (then in order), writes their keys and values
-   into the cache and the logits of those asked for. Activations are float32 throughout; weights are float32, bfloat16 or int8
-   with a scale for each output, and are widened as they are read. The result for a token does not depend, to the last bit, on
-   which other tokens are read with it or on the number of threads: every sum is made in one order.
+   into the cache and the logits of those asked for. The result for a token does not depend, to the last bit, on which other
+   tokens are read with it or on the number of threads: every sum is made in one order, or of integers.
+
+   Weights are float32, bfloat16, or int8 with a scale for each output. What they are multiplied with is rounded to the same
+   format just before, because processors multiply two small numbers faster than a large one: to bfloat16, or, for int8, to 15
+   bits with a scale for each token, as two digits of 8 bits. Everything else is float32.
 
    Compiled on first use by inference/compiled.py for the machine that it runs on; its twin in PyTorch is inference/decoding.py. */
 
@@ -13,37 +16,47 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 #ifdef _OPENMP
 #include <omp.h>
 #endif
 
-/* Outputs of a matrix are packed by 64: block after block, and in it for each input the 64 weights side by side, so that a
-   thread reads one stream and no sum runs across lanes. */
+/* Outputs of a matrix are packed by 64, block after block. In a block, words of 32 bits: for each word of the inputs the 64 that
+   it is multiplied with, side by side, so that a thread reads one stream and no sum runs across lanes. A word is one float32, two
+   bfloat16 or four int8 numbers, of inputs that follow each other; int8 weights have 128 added, as VNNI wants them. */
 #define LANES 16
 #define VECTORS 4
 #define BLOCK (LANES * VECTORS)
+#define STEP (BLOCK * 4) /* bytes of weights for each word of the inputs */
 #ifdef __AVX512F__
-#define TOGETHER 6 /* tokens whose sums stay in registers: 4 vectors of weights times 6 tokens, of 32 registers */
+#define TOGETHER 6 /* rows whose sums stay in registers: 4 vectors of weights times 6 rows, of 32 registers */
 #else
 #define TOGETHER 1
 #endif
 #define AHEAD 8192 /* bytes: less, and memory has not answered yet; int8 needs more than bfloat16 */
+#define OFFSET 128 /* added to int8 weights */
+#define DIGIT 128  /* inputs of int8 matrices are high * DIGIT + low */
+#define FEW 16     /* tokens that every thread makes ready for itself, which is less than waiting for one another */
 
-typedef float floats __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef int32_t integers __attribute__((vector_size(4 * LANES)));
-typedef uint32_t words __attribute__((vector_size(4 * LANES)));
-typedef int8_t bytes __attribute__((vector_size(LANES), aligned(1)));
-typedef int16_t shorts __attribute__((vector_size(2 * LANES)));
+typedef float floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t integers __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint32_t words __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint16_t half __attribute__((may_alias));
 typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2)));
+
+#if defined(__clang__) || __GNUC__ >= 12 /* lanes of two vectors: 0 to 15 of the first, 16 to 31 of the second */
+#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define PICK(a, b, ...) __builtin_shuffle(a, b, (integers){__VA_ARGS__})
+#endif
 
 enum format { FLOAT32, BFLOAT16, INT8 };
 
 typedef struct {
     const void *weight;
-    const float *scale; /* one for each output; for int8 only */
+    const float *scale; /* one for each output, 0 for those that fill the last block; for int8 only */
     const float *bias;  /* or null */
     int32_t inputs, outputs;
 } Matrix;
@@ -162,86 +175,165 @@ static void normalise(const float *x, const float *norm, float *y, int channels,
 
 /* --- Matrices. */
 
-static inline __attribute__((always_inline)) floats weights_at(const void *weight, long at, enum format format) {
-    if (format == FLOAT32) return *(const floats *)((const float *)weight + at);
-#ifdef __AVX512F__ /* one instruction each, which GCC does not find by itself */
-    if (format == BFLOAT16)
-        return (floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)((const uint16_t *)weight + at))), 16);
-    return (floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)((const int8_t *)weight + at))));
+typedef struct {
+    uint32_t *word; /* rows of `words` each: one for each token, or its two digits */
+    int32_t *start; /* for int8: what sums of each row begin with, to take away what the offset of the weights adds */
+    float *scale;   /* for int8: of each token */
+    int words, rows;
+} Inputs;
+
+static int words_of(int inputs, enum format format) {
+    const int a_word = format == FLOAT32 ? 1 : format == BFLOAT16 ? 2 : 4;
+    return (inputs + a_word - 1) / a_word;
+}
+
+static int rows_of(int tokens, enum format format) { return format == INT8 ? 2 * tokens : tokens; }
+
+/* Round a token's numbers to the format of the weights. Missing ones at the end of the last word are 0. */
+static void narrow(const float *x, int count, enum format format, const Inputs *to, int t) {
+    uint32_t *word = to->word + (long)rows_of(t, format) * to->words;
+    if (format == FLOAT32) {
+        memcpy(word, x, count * sizeof(float));
+        return;
+    }
+    if (format == BFLOAT16) {
+        half *to_half = (half *)word;
+        to_half[2 * to->words - 1] = 0;
+        for (int i = 0; i < count; i++) to_half[i] = narrowed(x[i]);
+        return;
+    }
+    float largest = 1e-30f;
+#pragma omp simd reduction(max : largest)
+    for (int i = 0; i < count; i++) largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+    const float range = 127 * DIGIT, scale = range / largest;
+    int8_t *high = (int8_t *)word, *low = (int8_t *)(word + to->words);
+    for (int i = 0; i < 4; i++) high[4 * to->words - 1 - i] = low[4 * to->words - 1 - i] = 0;
+    for (int i = 0; i < count; i++) {
+        float shifted = x[i] * scale + 12582912.0f; /* rounds to an integer in the low bits */
+        int32_t value;
+        memcpy(&value, &shifted, 4);
+        value -= 0x4b400000;
+        high[i] = (int8_t)((value + DIGIT / 2) >> 7);
+        low[i] = (int8_t)(value - DIGIT * ((value + DIGIT / 2) >> 7));
+    }
+    int32_t high_sum = 0, low_sum = 0;
+#pragma omp simd reduction(+ : high_sum, low_sum)
+    for (int i = 0; i < count; i++) high_sum += high[i], low_sum += low[i];
+    to->start[2 * t] = -OFFSET * high_sum;
+    to->start[2 * t + 1] = -OFFSET * low_sum;
+    to->scale[t] = largest / range;
+}
+
+/* Lanes of `sum` plus the products of the numbers in each word of `weight` and in the word `x`. */
+static inline __attribute__((always_inline)) floats plus_float32(floats sum, words weight, uint32_t x) {
+    float one;
+    memcpy(&one, &x, 4);
+    return sum + (floats)weight * one;
+}
+
+static inline __attribute__((always_inline)) floats plus_bfloat16(floats sum, words weight, uint32_t x) {
+#ifdef __AVX512BF16__
+    return (floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)weight, (__m512bh)_mm512_set1_epi32(x));
 #else
-    if (format == BFLOAT16)
-        return (floats)(__builtin_convertvector(*(const halves *)((const uint16_t *)weight + at), words) << 16);
-    /* By way of 16 bits, else GCC takes the numbers one by one. */
-    shorts wider = __builtin_convertvector(*(const bytes *)((const int8_t *)weight + at), shorts);
-    return __builtin_convertvector(__builtin_convertvector(wider, integers), floats);
+    return sum + (floats)(weight << 16) * widened(x & 0xffff) + (floats)(weight & 0xffff0000) * widened(x >> 16);
 #endif
 }
 
-/* Sums of one block for `tokens` tokens; both are known when this is compiled, so that the sums stay in registers. */
-static inline __attribute__((always_inline)) void block_sums(
-    const void *weight, enum format format, const float *x, int inputs, int tokens, float *sums) {
-    floats sum[TOGETHER][VECTORS];
-    const int size = format == FLOAT32 ? 4 : format == BFLOAT16 ? 2 : 1;
-    for (int t = 0; t < tokens; t++)
-        for (int v = 0; v < VECTORS; v++) sum[t][v] = (floats){0};
-    for (int i = 0; i < inputs; i++) {
-        const char *ahead = (const char *)weight + (long)i * BLOCK * size + AHEAD;
-#pragma GCC unroll 4
-        for (int line = 0; line < BLOCK * size; line += 64) __builtin_prefetch(ahead + line);
-        floats w[VECTORS];
-#pragma GCC unroll 4
-        for (int v = 0; v < VECTORS; v++) w[v] = weights_at(weight, (long)i * BLOCK + v * LANES, format);
-#pragma GCC unroll 6
-        for (int t = 0; t < tokens; t++)
-#pragma GCC unroll 4
-            for (int v = 0; v < VECTORS; v++) sum[t][v] += w[v] * x[(long)t * inputs + i];
-    }
-    for (int t = 0; t < tokens; t++)
-        for (int v = 0; v < VECTORS; v++) *(floats *)(sums + t * BLOCK + v * LANES) = sum[t][v];
+static inline __attribute__((always_inline)) integers plus_int8(integers sum, words weight, uint32_t x) {
+#ifdef __AVX512VNNI__
+    return (integers)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)weight, _mm512_set1_epi32(x));
+#else /* numbers 0 and 2, then 1 and 3, as pairs of 16 bits */
+    const words even = weight & 0x00ff00ff, odd = weight >> 8 & 0x00ff00ff;
+    const int32_t x0 = (int8_t)x, x1 = (int8_t)(x >> 8), x2 = (int8_t)(x >> 16), x3 = (int8_t)(x >> 24);
+#ifdef __AVX2__
+    const __m256i even_x = _mm256_set1_epi32((x0 & 0xffff) | x2 * 65536), odd_x = _mm256_set1_epi32((x1 & 0xffff) | x3 * 65536);
+    __m256i even_half[2], odd_half[2], added[2];
+    memcpy(even_half, &even, sizeof even), memcpy(odd_half, &odd, sizeof odd);
+    for (int i = 0; i < 2; i++)
+        added[i] = _mm256_add_epi32(_mm256_madd_epi16(even_half[i], even_x), _mm256_madd_epi16(odd_half[i], odd_x));
+    return sum + *(integers *)added;
+#else
+    return sum + (integers)(even & 0xffff) * x0 + (integers)(odd & 0xffff) * x1 + (integers)(even >> 16) * x2 + (integers)(odd >> 16) * x3;
+#endif
+#endif
 }
 
-#define FOR_TOKENS(format, tokens) \
-    case tokens: block_sums(weight, format, x, inputs, tokens, sums); break;
+/* Sums of one block for some rows of inputs; their number is known when this is compiled, so that the sums stay in registers. */
+#define BLOCK_SUMS(NAME, TYPE, PLUS, START)                                                                           \
+    static inline __attribute__((always_inline)) void NAME(                                                           \
+        const char *weight, const Inputs *inputs, int first, int rows, float *sums) {                                 \
+        const int count = inputs->words;                                                                              \
+        const uint32_t *x = inputs->word + (long)first * count;                                                       \
+        TYPE sum[TOGETHER][VECTORS];                                                                                  \
+        for (int r = 0; r < rows; r++)                                                                                \
+            for (int v = 0; v < VECTORS; v++) sum[r][v] = (TYPE){0} + START;                                          \
+        for (int i = 0; i < count; i++, weight += STEP) {                                                             \
+            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++) __builtin_prefetch(weight + AHEAD + 64 * v);    \
+            words w[VECTORS];                                                                                         \
+            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++) w[v] = *(const words *)(weight + 64 * v);       \
+            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)                                                    \
+                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                             \
+                    sum[r][v] = PLUS(sum[r][v], w[v], x[(long)r * count + i]);                                        \
+        }                                                                                                             \
+        for (int r = 0; r < rows; r++)                                                                                \
+            for (int v = 0; v < VECTORS; v++) *(TYPE *)(sums + r * BLOCK + v * LANES) = sum[r][v];                    \
+    }
+BLOCK_SUMS(float32_sums, floats, plus_float32, 0)
+BLOCK_SUMS(bfloat16_sums, floats, plus_bfloat16, 0)
+BLOCK_SUMS(int8_sums, integers, plus_int8, inputs->start[first + r])
+
+#define FOR_ROWS(block_sums, rows) \
+    case rows: block_sums(weight, inputs, first, rows, sums); break;
 #if TOGETHER == 6
-#define FOR_FORMAT(format)                                                             \
-    switch (tokens) {                                                                  \
-        FOR_TOKENS(format, 1) FOR_TOKENS(format, 2) FOR_TOKENS(format, 3)              \
-        FOR_TOKENS(format, 4) FOR_TOKENS(format, 5) FOR_TOKENS(format, 6)              \
+#define FOR_FORMAT(block_sums)                                                     \
+    switch (rows) {                                                                \
+        FOR_ROWS(block_sums, 1) FOR_ROWS(block_sums, 2) FOR_ROWS(block_sums, 3)    \
+        FOR_ROWS(block_sums, 4) FOR_ROWS(block_sums, 5) FOR_ROWS(block_sums, 6)    \
     }
 #else
-#define FOR_FORMAT(format) switch (tokens) { FOR_TOKENS(format, 1) }
+#define FOR_FORMAT(block_sums) switch (rows) { FOR_ROWS(block_sums, 1) }
 #endif
 
-static void some_sums(const void *weight, enum format format, const float *x, int inputs, int tokens, float *sums) {
-    if (format == FLOAT32) FOR_FORMAT(FLOAT32)
-    else if (format == BFLOAT16) FOR_FORMAT(BFLOAT16)
-    else FOR_FORMAT(INT8)
+static void some_sums(const char *weight, enum format format, const Inputs *inputs, int first, int rows, float *sums) {
+    if (format == FLOAT32) FOR_FORMAT(float32_sums)
+    else if (format == BFLOAT16) FOR_FORMAT(bfloat16_sums)
+    else FOR_FORMAT(int8_sums)
+}
+
+/* Make of the integer sums of a token's two digits what they stand for, in place of the first. */
+static void join_digits(float *sums, const float *scale, float inputs_scale) {
+    for (int o = 0; o < BLOCK; o += LANES) {
+        const floats high = __builtin_convertvector(*(integers *)(sums + o), floats);
+        const floats low = __builtin_convertvector(*(integers *)(sums + BLOCK + o), floats);
+        *(floats *)(sums + o) = (high * DIGIT + low) * inputs_scale * *(const floats *)(scale + o);
+    }
 }
 
 enum after { STORE, GELU, EXACT_GELU };
 
 /* y[t] = (base[t] +) matrix x[t] + bias for all tokens; threads take blocks of outputs. Rows of y are `stride` apart. */
 static void multiply(
-    Team *team, int stage, const Matrix *matrix, enum format format, const float *x, int count, const float *base, float *y,
-    int stride, enum after after) {
-    const int size = format == FLOAT32 ? 4 : format == BFLOAT16 ? 2 : 1;
+    Team *team, int stage, const Matrix *matrix, enum format format, const Inputs *x, const float *base, float *y, int stride,
+    enum after after) {
     const int blocks = (matrix->outputs + BLOCK - 1) / BLOCK;
-    float sums[TOGETHER * BLOCK];
+    const int each = rows_of(1, format), most = TOGETHER > each ? TOGETHER : each; /* 6 is a multiple of 2 */
+    float sums[(TOGETHER > 2 ? TOGETHER : 2) * BLOCK];
     for (int block; (block = next_portion(team, stage)) < blocks;) {
-        const char *weight = (const char *)matrix->weight + (long)block * matrix->inputs * BLOCK * size;
+        const char *weight = (const char *)matrix->weight + (long)block * x->words * STEP;
         const int start = block * BLOCK, outputs = matrix->outputs - start < BLOCK ? matrix->outputs - start : BLOCK;
-        for (int first = 0; first < count; first += TOGETHER) {
-            int tokens = count - first < TOGETHER ? count - first : TOGETHER;
-            some_sums(weight, format, x + (long)first * matrix->inputs, matrix->inputs, tokens, sums);
-            for (int t = 0; t < tokens; t++) {
-                float *row = y + (long)(first + t) * stride + start, *sum = sums + t * BLOCK;
-                if (matrix->scale)
-                    for (int o = 0; o < outputs; o++) sum[o] *= matrix->scale[start + o];
+        for (int first = 0; first < x->rows; first += most) {
+            const int rows = x->rows - first < most ? x->rows - first : most;
+            for (int r = 0; r < rows; r += TOGETHER)
+                some_sums(weight, format, x, first + r, rows - r < TOGETHER ? rows - r : TOGETHER, sums + r * BLOCK);
+            for (int r = 0; r < rows; r += each) {
+                const int t = (first + r) / each;
+                float *row = y + (long)t * stride + start, *sum = sums + r * BLOCK;
+                if (format == INT8) join_digits(sum, matrix->scale + start, x->scale[t]);
                 if (matrix->bias)
                     for (int o = 0; o < outputs; o++) sum[o] += matrix->bias[start + o];
                 if (after != STORE) gelu(sum, outputs, after == EXACT_GELU);
                 if (base)
-                    for (int o = 0; o < outputs; o++) sum[o] += base[(long)(first + t) * stride + start + o];
+                    for (int o = 0; o < outputs; o++) sum[o] += base[(long)t * stride + start + o];
                 memcpy(row, sum, outputs * sizeof(float));
             }
         }
@@ -263,39 +355,127 @@ static void remember(const Cache *cache, long at, const float *x, int size) {
         memcpy((float *)cache->room + at, x, size * sizeof(float));
 }
 
-#define ATTEND(NAME, TYPE, WIDEN)                                                                                   \
-    static void NAME(const TYPE *keys, const TYPE *values, const float *query, int seen, int size, float scale,     \
-                     float *score, float *mixed) {                                                                  \
-        float largest = -INFINITY, total = 0;                                                                       \
-        for (int p = 0; p < seen; p++) {                                                                            \
-            float dot = 0;                                                                                          \
-            const TYPE *key = keys + (long)p * size;                                                                \
-            _Pragma("omp simd reduction(+ : dot)") for (int i = 0; i < size; i++) dot += query[i] * WIDEN(key[i]);  \
-            score[p] = dot * scale;                                                                                 \
-            largest = score[p] > largest ? score[p] : largest;                                                      \
-        }                                                                                                           \
-        _Pragma("omp simd reduction(+ : total)") for (int p = 0; p < seen; p++) {                                   \
-            score[p] = exponential(score[p] - largest);                                                             \
-            total += score[p];                                                                                      \
-        }                                                                                                           \
-        for (int i = 0; i < size; i++) mixed[i] = 0;                                                                \
-        for (int p = 0; p < seen; p++) {                                                                            \
-            const TYPE *value = values + (long)p * size;                                                            \
-            float share = score[p];                                                                                 \
-            _Pragma("omp simd") for (int i = 0; i < size; i++) mixed[i] += share * WIDEN(value[i]);                 \
-        }                                                                                                           \
-        for (int i = 0; i < size; i++) mixed[i] /= total;                                                           \
+static inline __attribute__((always_inline)) floats remembered_at(const void *room, long at, int is_bfloat16) {
+    if (!is_bfloat16) return *(const floats *)((const float *)room + at);
+#ifdef __AVX512F__ /* which GCC does not find by itself */
+    return (floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)((const uint16_t *)room + at))), 16);
+#else
+    return (floats)(__builtin_convertvector(*(const halves *)((const uint16_t *)room + at), words) << 16);
+#endif
+}
+
+static inline float number_at(const void *room, long at, int is_bfloat16) {
+    return is_bfloat16 ? widened(((const uint16_t *)room)[at]) : ((const float *)room)[at];
+}
+
+/* Some vectors of the weighted mean of values. */
+static inline __attribute__((always_inline)) void mix(
+    const void *room, int is_bfloat16, long values, const float *score, int seen, int size, int vectors, float total, float *mixed) {
+    floats sum[VECTORS];
+    for (int v = 0; v < vectors; v++) sum[v] = (floats){0};
+    for (int p = 0; p < seen; p++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) sum[v] += score[p] * remembered_at(room, values + (long)p * size + v * LANES, is_bfloat16);
+    for (int v = 0; v < vectors; v++) *(floats *)(mixed + v * LANES) = sum[v] / total;
+}
+
+/* Four sums of pairs, fours, eights and sixteens of lanes make of 16 vectors one, whose lane i is the sum of vector i. */
+static inline floats sums_of_lanes(floats *v) {
+    for (int i = 0; i < 8; i++)
+        v[i] = PICK(v[2 * i], v[2 * i + 1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
+               PICK(v[2 * i], v[2 * i + 1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+    for (int i = 0; i < 4; i++)
+        v[i] = PICK(v[2 * i], v[2 * i + 1], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+               PICK(v[2 * i], v[2 * i + 1], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    for (int i = 0; i < 2; i++)
+        v[i] = PICK(v[2 * i], v[2 * i + 1], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
+               PICK(v[2 * i], v[2 * i + 1], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+    return PICK(v[0], v[1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+           PICK(v[0], v[1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+
+/* mixed = the mean of the values that are seen, weighted by how well their keys fit the query. `size` and the format of the
+   cache are known when this is compiled, for the usual sizes. */
+static inline __attribute__((always_inline)) void attend(
+    const void *room, int is_bfloat16, long keys, long values, const float *query, int seen, int size, float scale, float *score,
+    float *mixed) {
+    const int whole = size / LANES * LANES;
+    floats largest = (floats){0} - INFINITY;
+    for (int first = 0; first < seen; first += LANES) {
+        floats sum[LANES];
+#pragma GCC unroll 16
+        for (int p = 0; p < LANES; p++) { /* after the last position, that one again */
+            const long key = keys + (long)(first + p < seen ? first + p : seen - 1) * size;
+            sum[p] = (floats){0};
+            for (int i = 0; i < whole; i += LANES) sum[p] += *(const floats *)(query + i) * remembered_at(room, key + i, is_bfloat16);
+            for (int i = whole; i < size; i++) sum[p][i - whole] += query[i] * number_at(room, key + i, is_bfloat16);
+        }
+        const floats found = sums_of_lanes(sum) * scale;
+        *(floats *)(score + first) = found;
+        const integers larger = found > largest;
+        largest = (floats)((larger & (integers)found) | (~larger & (integers)largest));
     }
-ATTEND(attend_float32, float, )
-ATTEND(attend_bfloat16, uint16_t, widened)
+    float most = largest[0], total = 0;
+    for (int i = 1; i < LANES; i++) most = largest[i] > most ? largest[i] : most;
+#pragma omp simd reduction(+ : total)
+    for (int p = 0; p < seen; p++) {
+        score[p] = exponential(score[p] - most);
+        total += score[p];
+    }
+    int start = 0;
+    for (; start + BLOCK <= size; start += BLOCK) mix(room, is_bfloat16, values + start, score, seen, size, VECTORS, total, mixed + start);
+    for (; start + LANES <= size; start += LANES) mix(room, is_bfloat16, values + start, score, seen, size, 1, total, mixed + start);
+    for (; start < size; start++) {
+        float sum = 0;
+        for (int p = 0; p < seen; p++) sum += score[p] * number_at(room, values + (long)p * size + start, is_bfloat16);
+        mixed[start] = sum / total;
+    }
+}
+
+#define ATTEND(is_bfloat16, size) attend(cache->room, is_bfloat16, keys, values, query, seen, size, scale, score, mixed)
 
 /* --- The pass. */
 
 typedef struct {
     float *hidden, *query_key_value, *mixed, *inner; /* of all tokens */
-    float *own;                                      /* for each thread: normalised tokens, then scores */
-    long own_size;
 } Scratch;
+
+/* Tokens made ready for a matrix: of all threads if there are many, else each thread has its own. */
+typedef struct {
+    int is_shared;
+    float *normal; /* after normalisation */
+    Inputs inputs;
+} Ready;
+
+static long ready_size(const Network *net, long count) {
+    const long width = net->feed > net->channels ? net->feed : net->channels;
+    return count * (net->channels + rows_of(1, net->format) * (words_of(width, net->format) + 1) + 1) + LANES;
+}
+
+static Ready ready_in(float *room, const Network *net, int count) {
+    Ready ready = {.is_shared = count > FEW, .normal = room};
+    ready.inputs.scale = ready.normal + (long)count * net->channels;
+    ready.inputs.start = (int32_t *)ready.inputs.scale + count;
+    ready.inputs.word = (uint32_t *)ready.inputs.start + rows_of(count, net->format);
+    return ready;
+}
+
+/* Normalise, if a norm is given, and narrow some tokens (`which`, or the first ones) of `width` numbers each. */
+static void make_ready(
+    Ready *ready, Team *team, int *stage, int work, const Network *net, const float *x, int width, const float *norm,
+    const int32_t *which, int count) {
+    ready->inputs.words = words_of(width, net->format);
+    ready->inputs.rows = rows_of(count, net->format);
+    for (int mine = 0, t; (t = ready->is_shared ? next_portion(team, work) : mine++) < count;) {
+        const float *token = x + (long)(which ? which[t] : t) * width;
+        if (norm) {
+            normalise(token, norm, ready->normal + (long)t * width, width, net->epsilon);
+            token = ready->normal + (long)t * width;
+        }
+        narrow(token, width, net->format, &ready->inputs, t);
+    }
+    if (ready->is_shared) wait_for_all(team, stage);
+}
 
 static void attention(
     Team *team, int stage, const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, int layer,
@@ -305,7 +485,7 @@ static void attention(
     float scale = 1.0f / sqrtf((float)size);
     if (net->scale_by_layer) scale /= (float)(layer + 1);
     for (int portion; (portion = next_portion(team, stage)) < batch->count * net->heads;) {
-        const int t = portion / net->heads, head = portion % net->heads, seen = batch->place[t] + 1;
+        const int t = portion % batch->count, head = portion / batch->count, seen = batch->place[t] + 1;
         const float *query = scratch->query_key_value + (long)t * 3 * channels + head * size;
         const long keys = 2 * layer * per_part + batch->row[t] * per_row + head * per_head, values = keys + per_part;
         if (!remembered) {
@@ -313,10 +493,9 @@ static void attention(
             remember(cache, values + (long)(seen - 1) * size, query + 2 * channels, size);
         }
         float *mixed = scratch->mixed + (long)t * channels + head * size;
-        if (cache->is_bfloat16)
-            attend_bfloat16((uint16_t *)cache->room + keys, (uint16_t *)cache->room + values, query, seen, size, scale, score, mixed);
-        else
-            attend_float32((float *)cache->room + keys, (float *)cache->room + values, query, seen, size, scale, score, mixed);
+        if (cache->is_bfloat16 && size == 64) ATTEND(1, 64);
+        else if (size == 64) ATTEND(0, 64);
+        else ATTEND(cache->is_bfloat16, size);
     }
 }
 
@@ -341,82 +520,82 @@ static int shares_rows(const Batch *batch) {
     return 0;
 }
 
-#define STAGES_A_LAYER 6
+#define STAGES_A_LAYER 10
 
-static void pass(const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, Team *team, int thread) {
+static void pass(
+    const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, Ready ready, float *score, Team *team, int thread) {
     const int channels = net->channels, count = batch->count, together = shares_rows(batch);
     const enum format format = net->format;
-    float *own = scratch->own + thread * scratch->own_size, *score = own + (long)count * channels, *hidden = scratch->hidden;
+    float *hidden = scratch->hidden;
     int stage = 0, work = 0;
     for (int t = thread; t < count; t += team->threads)
         for (int i = 0; i < channels; i++)
             hidden[(long)t * channels + i] = net->tokens[batch->token[t] * channels + i] + net->positions[(long)batch->place[t] * channels + i];
     wait_for_all(team, &stage);
-    for (int number = 0; number < net->layers; number++) {
+    for (int number = 0; number < net->layers; number++, work = number * STAGES_A_LAYER) {
         const Layer *layer = net->layer + number;
         const float *norm = net->norm_before ? layer->attention_norm : number ? layer[-1].feed_norm : NULL;
-        /* Every thread normalises all tokens for itself, which is less than waiting for one another. */
-        for (int t = 0; t < count; t++) {
-            if (norm) normalise(hidden + (long)t * channels, norm, own + (long)t * channels, channels, net->epsilon);
-            else memcpy(own + (long)t * channels, hidden + (long)t * channels, channels * sizeof(float));
-        }
-        multiply(team, work++, &layer->query_key_value, format, own, count, NULL, scratch->query_key_value, 3 * channels, STORE);
+        make_ready(&ready, team, &stage, work++, net, hidden, channels, norm, NULL, count);
+        multiply(team, work++, &layer->query_key_value, format, &ready.inputs, NULL, scratch->query_key_value, 3 * channels, STORE);
         wait_for_all(team, &stage);
         if (together) {
-            remember_all(team, work, net, cache, batch, scratch, number);
+            remember_all(team, work++, net, cache, batch, scratch, number);
             wait_for_all(team, &stage);
         }
-        work++;
         attention(team, work++, net, cache, batch, scratch, number, together, score);
         wait_for_all(team, &stage);
+        make_ready(&ready, team, &stage, work++, net, scratch->mixed, channels, NULL, NULL, count);
         /* With normalisation after a block, what it adds to is the normalised input. */
-        multiply(team, work++, &layer->output, format, scratch->mixed, count, net->norm_before ? hidden : own, hidden, channels, STORE);
+        multiply(team, work++, &layer->output, format, &ready.inputs, net->norm_before || !norm ? hidden : ready.normal, hidden, channels, STORE);
         wait_for_all(team, &stage);
         norm = net->norm_before ? layer->feed_norm : layer->attention_norm;
-        for (int t = 0; t < count; t++)
-            normalise(hidden + (long)t * channels, norm, own + (long)t * channels, channels, net->epsilon);
-        multiply(team, work++, &layer->inner, format, own, count, NULL, scratch->inner, net->feed, net->exact_gelu ? EXACT_GELU : GELU);
+        make_ready(&ready, team, &stage, work++, net, hidden, channels, norm, NULL, count);
+        multiply(team, work++, &layer->inner, format, &ready.inputs, NULL, scratch->inner, net->feed, net->exact_gelu ? EXACT_GELU : GELU);
         wait_for_all(team, &stage);
-        multiply(team, work++, &layer->outer, format, scratch->inner, count, net->norm_before ? hidden : own, hidden, channels, STORE);
+        make_ready(&ready, team, &stage, work++, net, scratch->inner, net->feed, NULL, NULL, count);
+        multiply(team, work++, &layer->outer, format, &ready.inputs, net->norm_before ? hidden : ready.normal, hidden, channels, STORE);
         wait_for_all(team, &stage);
     }
-    for (int t = 0; t < batch->wanted; t++)
-        normalise(hidden + (long)batch->last[t] * channels, net->norm_before ? net->norm : net->layer[net->layers - 1].feed_norm,
-                  own + (long)t * channels, channels, net->epsilon);
+    const float *norm = net->norm_before ? net->norm : net->layer[net->layers - 1].feed_norm;
+    make_ready(&ready, team, &stage, work++, net, hidden, channels, norm, batch->last, batch->wanted);
     const int stride = (net->head.outputs + BLOCK - 1) / BLOCK * BLOCK;
-    multiply(team, work, &net->head, format, own, batch->wanted, NULL, batch->logits, stride, STORE);
+    multiply(team, work, &net->head, format, &ready.inputs, NULL, batch->logits, stride, STORE);
 }
 
 /* Returns 0, or 1 if there is not enough memory. */
 int read_tokens(const Network *net, const Cache *cache, const Batch *batch, int threads) {
     const long count = batch->count, channels = net->channels;
-    Scratch scratch;
-    /* Scores need a place for each position; lines are not shared between threads. */
-    scratch.own_size = (count * channels + cache->length + 15) / 16 * 16 + 16;
-    float *room = malloc(sizeof(float) * (count * (5 * channels + net->feed) + threads * scratch.own_size));
-    atomic_int *portion = calloc(net->layers * STAGES_A_LAYER + 1, sizeof(atomic_int));
+    /* For each thread a place for the score of each position, and for tokens; lines are not shared between threads. */
+    const long scores = (cache->length + 2 * LANES - 1) / LANES * LANES, own = count > FEW ? 0 : (ready_size(net, count) + LANES - 1) / LANES * LANES;
+    const long all = count * (5 * channels + net->feed) + (count > FEW ? ready_size(net, count) : 0);
+    float *room = aligned_alloc(64, (sizeof(float) * (all + threads * (scores + own)) + 127) / 64 * 64);
+    atomic_int *portion = calloc(net->layers * STAGES_A_LAYER + 2, sizeof(atomic_int));
     if (!room || !portion) {
         free(room);
         free(portion);
         return 1;
     }
-    scratch.hidden = room;
+    float *of_threads = room + threads * (scores + own);
+    Scratch scratch = {.hidden = of_threads};
     scratch.query_key_value = scratch.hidden + count * channels;
     scratch.mixed = scratch.query_key_value + 3 * count * channels;
     scratch.inner = scratch.mixed + count * channels;
-    scratch.own = scratch.inner + count * net->feed;
+    float *shared = scratch.inner + count * net->feed;
     Team team = {.portion = portion, .threads = threads};
 #ifdef _OPENMP
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp single
         team.threads = omp_get_num_threads(); /* may be fewer than asked for */
-        pass(net, cache, batch, &scratch, &team, omp_get_thread_num());
-    }
+        const int thread = omp_get_thread_num();
 #else
-    team.threads = 1;
-    pass(net, cache, batch, &scratch, &team, 0);
+    {
+        team.threads = 1;
+        const int thread = 0;
 #endif
+        float *score = room + thread * (scores + own);
+        pass(net, cache, batch, &scratch, ready_in(count > FEW ? shared : score + scores, net, count), score, &team, thread);
+    }
     free(room);
     free(portion);
     return 0;

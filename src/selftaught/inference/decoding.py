@@ -6,7 +6,8 @@ V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 
@@ -23,8 +24,15 @@ class Decoder:
     def __init__(self, model: Transformer, weights: WeightFormat = "float32") -> None:
         self.shape, self.weights = model.shape, weights
         self.device = model.tokens.weight.device
-        self._network = recasting.recast(model, weights)
-        self._head = recasting.head(model, weights)
+        self._model = model
+
+    @cached_property
+    def _network(self) -> Transformer:
+        return recasting.recast(self._model, self.weights)
+
+    @cached_property
+    def _head(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        return recasting.head(self._model, self.weights)
 
     def cache(self, rows: int = 1, length: int | None = None) -> RaggedCache:
         """An empty cache for some texts, each of up to `length` tokens (default: all that the network can see)."""
