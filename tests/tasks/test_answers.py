@@ -104,6 +104,31 @@ def test_malformed_conversations_are_named(tmp_path: Path, change: dict[str, obj
         conversations.read_coqa(tmp_path)
 
 
+def test_coqa_as_published(tmp_path: Path) -> None:
+    def said(*texts: str) -> list[dict[str, object]]:
+        return [{"input_text": text, "turn_id": number, "span_text": ""} for number, text in enumerate(texts, start=1)]
+
+    story = {
+        "id": "1",
+        "source": "s",
+        "story": "t",
+        "name": "f",
+        "questions": said("q", "p"),
+        "answers": said("a", "b"),
+    }
+    others = {"0": said("c", "d"), "1": said("e", "f")}
+    path = tmp_path / conversations.COQA_FILES[1]
+    storage.write_json(path, {"version": "1.0", "data": [{**story, "additional_answers": others}]})
+    (found,) = conversations.read_coqa(tmp_path)
+    assert [(turn.question, turn.answers) for turn in found.turns] == [("q", ["a", "c", "e"]), ("p", ["b", "d", "f"])]
+    storage.write_json(path, {"data": [story, {**story, "id": "2", "answers": said("a")}]})
+    with pytest.raises(InputError, match="story 2"):
+        conversations.read_coqa(tmp_path)
+    storage.write_json(path, [story])
+    with pytest.raises(InputError, match="CoQA as published"):
+        conversations.read_coqa(tmp_path)
+
+
 def test_real_coqa(shared_data: Path) -> None:
     found = conversations.read_coqa(shared_data / "zeroshot")
     assert (len(found), sum(len(one.turns) for one in found)) == (500, 7983)

@@ -203,3 +203,17 @@ def test_without_the_extra_the_install_line_is_told(module: str, scorer: type, m
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'selftaught\[evaluate\]'"):
         scorer()
+
+
+def test_translation_as_published(tmp_path: Path) -> None:
+    folder = tmp_path / "wmt14_en_fr"
+    for part, language, last in (("src", "en", "caf&amp;e"), ("ref", "fr", "B\u00c9")):
+        text = f'<doc docid="1">\n<seg id="1"> one </seg>\n<seg id="2">{last}</seg>\n</doc>\n'
+        storage.write_text(folder / f"newstest2014-fren-{part}.{language}.sgm", text)
+    read = translation.read_sentences(tmp_path, "en", examples=0, seed=1)
+    assert [(one.source, one.target) for one in read.asked] == [("one", "one"), ("caf&e", "B\u00c9")]
+    back = translation.read_sentences(tmp_path, "fr", examples=0, seed=1)
+    assert [one.source for one in back.asked] == ["one", "B\u00c9"]
+    storage.write_text(folder / "newstest2014-fren-src.en.sgm", "<doc></doc>")
+    with pytest.raises(InputError, match="no sentences"):
+        translation.read_sentences(tmp_path, "en", examples=0, seed=1)

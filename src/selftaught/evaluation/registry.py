@@ -187,20 +187,20 @@ TASKS: dict[str, Task] = {
     "pdp60": Task(summary="Pronoun Disambiguation Problems, 60", ask=_pdp60, files=winograd.PDP60_FILES),
     "cbt": Task(summary="Children's Book Test", ask=_cbt, files=cloze.CBT_FILES),
     **HEURISTICS,
-    "coqa": Task(summary="CoQA, all turns", ask=answering.coqa, files=(conversations.COQA_FILE,), long=True),
+    "coqa": Task(summary="CoQA, all turns", ask=answering.coqa, files=conversations.COQA_FILES, long=True),
     "cnndm": Task(
         summary="CNN and Daily Mail summaries", ask=summarizing.cnn_dm, files=summaries.CNN_DM_FILES, long=True
     ),
     "wmt14-en-fr": Task(
         summary="WMT-14, English to French",
         ask=translating.from_english,
-        files=(f"{translation.TEST_FILE}.en",),
+        files=(f"{translation.TEST_FILE}.en", f"{translation.TEST_FILE}*.en.sgm"),
         long=True,
     ),
     "wmt14-fr-en": Task(
         summary="WMT-14, French to English",
         ask=translating.from_french,
-        files=(f"{translation.TEST_FILE}.fr",),
+        files=(f"{translation.TEST_FILE}.fr", f"{translation.TEST_FILE}*.fr.sgm"),
         long=True,
     ),
     "nq": Task(summary="Natural Questions", ask=answering.natural_questions, files=(questions.NQ_FILE,), long=True),

@@ -47,7 +47,7 @@ class Rouge:
 
 def read_articles(data: Path) -> list[Article]:
     """The articles of the test set; InputError for one that has no text or no highlights, or an id that is there twice."""
-    path = next(data / file for file in CNN_DM_FILES if (data / file).exists())
+    path = next((data / file for file in CNN_DM_FILES if (data / file).exists()), data / CNN_DM_FILES[0])
     found: dict[str, Article] = {}
     for number, row in read_rows(path, Article):
         if not row.article.strip() or not row.highlights.strip() or row.id in found:

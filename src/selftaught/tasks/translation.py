@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,9 @@ from selftaught.tasks.sentences import split_sentences
 Language: TypeAlias = Literal["en", "fr"]
 NAMES = {"en": "English", "fr": "French"}
 TEST_FILE, EXAMPLES_FILE = "wmt14_en_fr/newstest2014", "wmt14_en_fr/newstest2013"
-"""With the language behind a dot; the examples are the year's development set."""
+"""With the language behind a dot, or -src or -ref, the language and .sgm as published; the examples are the year's
+development set."""
+_SEGMENT = re.compile(r"<seg\b[^>]*>(.*?)</seg>", re.DOTALL | re.IGNORECASE)
 RESAMPLES = 1000
 """Of sacreBLEU's bootstrap."""
 _NORMAL_95 = 1.96
@@ -59,7 +63,7 @@ def read_sentences(data: Path, source: Language, *, examples: int, seed: int) ->
     languages have not as many lines, a line is empty, or there are too few.
     """
     asked = _read(data, TEST_FILE, source)
-    apart = all((data / f"{EXAMPLES_FILE}.{language}").is_file() for language in NAMES)
+    apart = all(_file(data, EXAMPLES_FILE, language).is_file() for language in NAMES)
     known = _read(data, EXAMPLES_FILE, source) if apart else asked
     if examples + 1 > len(known):
         raise InputError(f"{data} has too few sentences", expected=f"more than {examples}", got=str(len(known)))
@@ -74,7 +78,7 @@ def read_sentences(data: Path, source: Language, *, examples: int, seed: int) ->
 
 
 def _read(data: Path, file: str, source: Language) -> list[Sentence]:
-    lines = {language: read_lines(data / f"{file}.{language}") for language in NAMES}
+    lines = {language: _lines(_file(data, file, language)) for language in NAMES}
     english, french = (len(lines[language]) for language in ("en", "fr"))
     if english != french:
         raise InputError(f"{data / file}.en and .fr do not fit together", got=f"{english} and {french} lines")
@@ -86,6 +90,23 @@ def _read(data: Path, file: str, source: Language) -> list[Sentence]:
         target = both["fr" if source == "en" else "en"]
         found.append(Sentence(id=f"{Path(file).name}-{number}", source=both[source], target=target))
     return found
+
+
+def _file(data: Path, name: str, language: str) -> Path:
+    """Lines of text, or else the first of the published files that there is."""
+    plain = data / f"{name}.{language}"
+    published = [path for part in ("src", "ref") for path in sorted(data.glob(f"{name}*-{part}.{language}.sgm"))]
+    return plain if plain.exists() or not published else published[0]
+
+
+def _lines(path: Path) -> list[str]:
+    lines = read_lines(path)
+    if path.suffix != ".sgm":
+        return lines
+    segments = [" ".join(html.unescape(one).split()) for one in _SEGMENT.findall("\n".join(lines))]
+    if not segments:
+        raise InputError(f"{path} holds no sentences", expected="<seg>...</seg>")
+    return segments
 
 
 def prompt(examples: Sequence[Sentence], source: str) -> str:
