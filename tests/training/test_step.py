@@ -11,6 +11,7 @@ from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer
 from selftaught.training.optimizer import Optimizer
 from selftaught.training.step import mean_loss, train_step
+from tests.reference import training
 from tests.reference.networks import network
 from tests.training.conftest import plan
 
@@ -64,6 +65,20 @@ def test_mean_loss_is_without_dropout_and_does_not_depend_on_batches():
     model = network(dropout=0.5).train()
     assert mean_loss(model, batches(6), MACHINE) == pytest.approx(mean_loss(model, batches(1, 2, 3), MACHINE), abs=1e-5)
     assert model.training
+
+
+def test_fifty_steps_in_float32_are_those_done_by_hand():
+    draw, rates = torch.Generator().manual_seed(9), [2e-3 * min(1, (step + 1) / 10) for step in range(50)]
+    drawn = [torch.randint(7, (4, 17), generator=draw) for _ in range(50)]
+    whole = [(ids[:, :-1], ids[:, 1:]) for ids in drawn]
+    model = network()
+    expected = list(training.losses(dict(model.named_parameters()), whole, rates, layers=2, heads=2))
+    optimizer, found = Optimizer(model, plan(optimizer="adamw")), []
+    for (ids, targets), rate in zip(whole, rates, strict=True):
+        parts = zip(ids.split([1, 3]), targets.split([1, 3]), strict=True)
+        found.append(train_step(model, optimizer, parts, tokens=64, rate=rate, clip=1.0, machine=MACHINE).loss)
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert found[-1] < found[0] - 0.5
 
 
 def test_learns_as_transformers_does_under_adamw(tmp_path):
