@@ -39,9 +39,9 @@ from selftaught.training.schedule import rate
 from selftaught.training.step import train_step
 from training import PLAIN_NAMES, Batch, Case, Plain, plain, renamed
 
-RATES = (4e-3, 8e-3, 1.6e-2)
+RATES = (2e-3, 4e-3, 8e-3)
 """The papers' style is given the better of these (first seed); the modern one has its one rate."""
-SHARES = (0.2, 0.35, 0.5)
+SHARES = (0.2, 0.3, 0.4)
 """Lengths of the modern runs, as shares of N."""
 VOCABULARY = 4096
 PLAIN = "nanoGPT"
