@@ -178,6 +178,21 @@ def test_a_corpus_is_its_documents_and_damage_is_told(tmp_path: Path, monkeypatc
         hashes_of(source)
 
 
+@pytest.mark.parametrize("kind", ["string", "large_string", "dictionary"])
+def test_columns_are_the_rows_that_local_reads(tmp_path: Path, kind: str) -> None:
+    arrow, writer = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    texts = ["a b c", "  ", None, "\u03a3\u03a3 \u03a3 x", "", "\u3000", "d e f"] * 300 + ["x y z"] * 2000
+    column = arrow.array(texts, arrow.dictionary(arrow.int32(), arrow.string()) if kind == "dictionary" else kind)
+    for rows in (column, column[2100:], column[:0]):
+        writer.write_table(arrow.table({"id": rows, "text": rows}), tmp_path / "t.parquet")
+        source = sources.text_of(tmp_path / "t.parquet")
+        if len(rows):
+            assert hashes_of(source) == expected(source)
+        else:
+            with pytest.raises(InputError, match="no text"):
+                hashes_of(source)
+
+
 def test_any_number_of_threads_make_the_same_filter_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = random.Random(3)
     monkeypatch.setattr(sources, "READ_BYTES", 30_000)

@@ -156,7 +156,7 @@ def _show(command: OverlapVerb) -> None:
                 row.documents,
                 row.ngrams,
                 row.hits,
-                f"{row.share:.2%}",
+                f"{row.share:.2%}" if not 0 < row.share < 0.0005 else f"{row.share:.4%}",
                 "none: recounted" if command.settings.exact else f"<= {row.false_positive_rate:.1e}",
             )
             for row in rows

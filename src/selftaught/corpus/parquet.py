@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from selftaught import storage
 from selftaught.corpus.documents import Document
 from selftaught.errors import InputError, MissingExtraError
 
+Array = np.ndarray[Any, Any]
 _BATCH = 1000
 _FIELDS = tuple(field.name for field in dataclasses.fields(Document))
 
@@ -25,15 +28,38 @@ def _pyarrow() -> Any:
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a file, those of its columns that documents have. Raises InputError if it is none or has no column `text`."""
+    for batch in _batches(path, _FIELDS):
+        yield from batch.to_pylist()
+
+
+def read_texts(path: Path) -> Iterator[tuple[Array, Array]]:
+    """The texts of many rows at a time as bytes, one after another, and where each ends; missing ones are empty.
+
+    Raises InputError as `read_rows` does.
+    """
+    pyarrow = _pyarrow()
+    for batch in _batches(path, ("text",)):
+        column = batch.column("text")
+        if not pyarrow.types.is_string(column.type) and not pyarrow.types.is_large_string(column.type):
+            column = pyarrow.array([text if isinstance(text, str) else None for text in column.to_pylist()], "string")
+        _, places, data = column.fill_null("").buffers()
+        wide = pyarrow.types.is_large_string(column.type)
+        ends = np.frombuffer(places, np.int64 if wide else np.int32)[column.offset :][: len(column) + 1].astype(
+            np.int64
+        )
+        held = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+        yield held[ends[0] : ends[-1]], ends[1:] - ends[0]
+
+
+def _batches(path: Path, wanted: Sequence[str]) -> Iterator[Any]:
     pyarrow = _pyarrow()
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            columns = [name for name in file.schema_arrow.names if name in _FIELDS]
+            columns = [name for name in file.schema_arrow.names if name in wanted]
             if "text" not in columns:
                 got = ", ".join(file.schema_arrow.names)
                 raise InputError(f"{path} has no column of text", expected="a column `text`", got=got)
-            for batch in file.iter_batches(_BATCH, columns=columns):
-                yield from batch.to_pylist()
+            yield from file.iter_batches(_BATCH, columns=columns)
     except (pyarrow.ArrowException, OSError) as problem:
         raise InputError(f"{path} is damaged or not Parquet", got=str(problem)) from problem
 

@@ -67,7 +67,7 @@ class Workers:
         waiting: deque[Future[T]] = deque()
         for item in items:
             waiting.append(self._pool.submit(work, item))
-            if len(waiting) > self.jobs:
+            if len(waiting) > 2 * self.jobs:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -7,30 +7,29 @@ are read by `corpus.local`, whose documents are the same: that is also what tell
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 import numpy as np
 
 from selftaught import storage
-from selftaught.corpus import documents, local
+from selftaught.corpus import documents, local, parquet
 from selftaught.corpus.documents import Document, Funnel
 from selftaught.corpus.ngrams import joined
 from selftaught.errors import InputError
 from selftaught.overlap import utf8
 
+Array = np.ndarray[Any, Any]
 Texts = Callable[[], Iterable[str]]
 """A way to get at text afresh."""
 READ_BYTES = 1 << 22
 BREAK = b"\xff"
 """What stands between joined texts: a byte that UTF-8 does not have."""
 _BOM = b"\xef\xbb\xbf"
-_LOWERED_IN_CONTEXT = ("\u0130".encode(), "\u03a3".encode())
-"""Characters that `corpus.ngrams` lowers in whole texts only."""
 
 
 class _Row(msgspec.Struct):
@@ -45,13 +44,11 @@ class Stretch:
     """Well-formed UTF-8 and where its documents end."""
 
     data: bytes
-    ends: Sequence[int]
+    ends: Array
 
     def joined(self) -> tuple[bytes, int]:
         """The documents with 0xFF between them, and how many there are."""
-        starts = [0, *self.ends[:-1]]
-        parts = [self.data[first:end] for first, end in zip(starts, self.ends, strict=True)]
-        return _lowered(BREAK.join(parts)), len(parts)
+        return _lowered(utf8.separated(_viewed(self.data), self.ends)), len(self.ends)
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Lines:
         return joined(texts), len(texts)
 
     def _fast(self) -> tuple[bytes, int] | None:
-        if utf8.well_formed(np.frombuffer(self.data, np.uint8)) < len(self.data):
+        if utf8.well_formed(_viewed(self.data)) < len(self.data):
             return None
         try:
             rows = _ROWS.decode_lines(self.data)
@@ -78,16 +75,19 @@ class Lines:
             return None
         if not rows:
             return None
-        strings = np.frombuffer(BREAK.join([row.text for row in rows]), np.uint8)
-        out, size = utf8.unescaped(strings)
-        return (_lowered(out[:size].tobytes()), len(rows)) if size >= 0 else None
+        out, size = utf8.unescaped(_viewed(BREAK.join([row.text for row in rows])))
+        return (_lowered(out[:size]), len(rows)) if size >= 0 else None
 
 
-def _lowered(data: bytes) -> bytes:
+def _lowered(data: Array) -> bytes:
     """Joined texts; those with characters that are lowered by their place in a word are lowered here."""
-    if not any(sign in data for sign in _LOWERED_IN_CONTEXT):
-        return data
-    return joined([text.decode() for text in data.split(BREAK)])
+    if not utf8.lowered_in_context(data):
+        return data.tobytes()
+    return joined([text.decode() for text in data.tobytes().split(BREAK)])
+
+
+def _viewed(data: bytes) -> Array:
+    return np.frombuffer(data, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,8 @@ def text_of(path: Path) -> Source:
                 yield from _stretches(file)
             elif kind == "rows":
                 yield from _lines(file)
+            elif kind == "parquet":
+                yield from _columns(file)
             else:
                 yield from _in_lists(_strings([file]))
 
@@ -186,22 +188,36 @@ def _stretches(file: local.TextFile) -> Iterator[Stretch | list[str]]:
         while data := stream.read(READ_BYTES):
             data = waiting + (data.removeprefix(_BOM) if marked else data)
             marked = False
-            whole = utf8.well_formed(np.frombuffer(data, np.uint8))
+            whole = utf8.well_formed(_viewed(data))
             # A character that is not complete has at most three bytes.
             if whole < len(data) - 3 or b"\0" in data:
                 break
-            ends = utf8.cuts(np.frombuffer(data, np.uint8)[:whole], local.LONGEST_DOCUMENT).tolist()
-            if ends:
+            ends = utf8.cuts(_viewed(data)[:whole], local.LONGEST_DOCUMENT)
+            if len(ends):
                 yield Stretch(data[: ends[-1]], ends)
             done += len(ends)
-            waiting = data[ends[-1] if ends else 0 :]
+            waiting = data[ends[-1] if len(ends) else 0 :]
         else:
-            whole = utf8.well_formed(np.frombuffer(waiting, np.uint8))
+            whole = utf8.well_formed(_viewed(waiting))
             if whole == len(waiting) and b"\0" not in waiting:
                 if waiting.decode().strip():
-                    yield Stretch(waiting, [len(waiting)])
+                    yield Stretch(waiting, np.array([len(waiting)]))
                 return
     yield from _in_lists(islice(_strings([file]), done, None))
+
+
+def _columns(file: local.TextFile) -> Iterator[Stretch | list[str]]:
+    """The texts of a Parquet file; the rare rows that may be nothing but blanks are looked at as strings."""
+    for data, ends in parquet.read_texts(file.path):
+        if utf8.well_formed(data) == len(data) and utf8.all_shown(data, ends):
+            yield Stretch(data.tobytes(), ends)
+            continue
+        starts = [0, *ends[:-1].tolist()]
+        texts = [
+            data[first:end].tobytes().decode("utf-8", "replace")
+            for first, end in zip(starts, ends.tolist(), strict=True)
+        ]
+        yield [text for text in texts if text.strip()]
 
 
 def _lines(file: local.TextFile) -> Iterator[Lines]:

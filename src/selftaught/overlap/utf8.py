@@ -41,6 +41,42 @@ def well_formed(data):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def lowered_in_context(data):  # type: ignore[no-untyped-def]
+    """Whether there is a dotted capital I or a capital sigma, which `corpus.ngrams` lowers in whole texts only."""
+    found = False
+    for place in range(len(data) - 1):
+        first, second = data[place], data[place + 1]
+        found |= ((first == 0xC4) & (second == 0xB0)) | ((first == 0xCE) & (second == 0xA3))
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def separated(data, ends):  # type: ignore[no-untyped-def]
+    """The documents that end at some places with 0xFF between them."""
+    out = np.empty(len(data) + len(ends) - 1, dtype=np.uint8)
+    first = 0
+    for number, end in enumerate(ends):
+        out[first + number : end + number] = data[first:end]
+        if number + 1 < len(ends):
+            out[end + number] = _BREAK
+        first = end
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def all_shown(data, ends):  # type: ignore[no-untyped-def]
+    """Whether each of the documents has a character of ASCII that is no blank."""
+    first = 0
+    for end in ends:
+        while first < end and not _BLANK < data[first] < 0x80:
+            first += 1
+        if first == end:
+            return False
+        first = end
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
 def _after(data, place, characters):  # type: ignore[no-untyped-def]
     """The place so many characters further on, or -1 where there are fewer."""
     while characters:

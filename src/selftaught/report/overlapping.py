@@ -47,4 +47,6 @@ def table_6(rows: Sequence[Overlap]) -> list[Line]:
 
 
 def _per_cent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2f} %"
+    if value is None:
+        return ""
+    return f"{100 * value:.2f} %" if not 0 < value < 0.0005 else f"{100 * value:.4f} %"
