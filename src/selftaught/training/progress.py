@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Literal, Self
@@ -87,12 +88,18 @@ def require_same_plan(begun: TrainingPlan, plan: TrainingPlan) -> None:
         )
 
 
+@cache
+def _measured_peak(machine: Machine) -> float:
+    """Measured once a process: short runs one after another, such as those of --tune-rate, need not wait for it again."""
+    return compute.measured_flops_per_second(machine)
+
+
 class Pace:
     """The words beside the progress bar: losses, how much of the machine's measured peak is used, memory."""
 
     def __init__(self, shape: ModelShape, machine: Machine) -> None:
         self._flops_per_token, self._machine = cost.training_flops_per_token(shape), machine
-        self._peak = compute.measured_flops_per_second(machine) * machine.world_size
+        self._peak = _measured_peak(machine) * machine.world_size
         self._tokens, self._seconds = 0, 0.0
         self.heldout: float | None = None
         """Bits per byte, when last measured."""
