@@ -104,7 +104,7 @@ class CompiledDecoder(Decoder):
             count, is_last = len(piece), first + PIECE >= len(tokens)
             wanted = range(count) if every else (count - 1,) if is_last else ()
             logits.append(self._read(cache, piece, [row] * count, range(start, start + count), wanted))
-            cache.lengths[row] += count
+            cache.note(row, piece)
         return torch.cat(logits) if every else logits[-1][0]
 
     def step(self, cache: RaggedCache, rows: Sequence[int], tokens: Sequence[int]) -> torch.Tensor:
@@ -112,8 +112,8 @@ class CompiledDecoder(Decoder):
         for row, token in zip(rows, tokens, strict=True):
             self._check(cache, row, (token,))
         logits_RV = self._read(cache, tokens, rows, [cache.lengths[row] for row in rows], range(len(rows)))
-        for row in rows:
-            cache.lengths[row] += 1
+        for row, token in zip(rows, tokens, strict=True):
+            cache.note(row, (token,))
         return logits_RV
 
     def _read(

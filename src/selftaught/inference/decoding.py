@@ -48,7 +48,7 @@ class Decoder:
         """
         self._check(cache, row, tokens)
         hidden_TC = self._network(torch.tensor([tokens], device=self.device), cache.row(row))[0]
-        cache.lengths[row] += len(tokens)
+        cache.note(row, tokens)
         logits: torch.Tensor = self._head(hidden_TC if every else hidden_TC[-1]).cpu()
         return logits
 
@@ -65,8 +65,8 @@ class Decoder:
             places_BT=places[:, None],
             mask=seen[:, None, None],
         )
-        for row in rows:
-            cache.lengths[row] += 1
+        for row, token in zip(rows, tokens, strict=True):
+            cache.note(row, (token,))
         logits_RV: torch.Tensor = self._head(hidden_RTC[:, 0]).cpu()
         return logits_RV
 

@@ -170,8 +170,9 @@ def _read_on(decoder: Decoder, cache: RaggedCache, texts: Mapping[int, _Row]) ->
 
 
 def _read_again(decoder: Decoder, cache: RaggedCache, row: int, writer: Writer) -> torch.Tensor:
-    cache.truncate(row)
-    return decoder.prefill(cache, row, writer.window(cache.length))
+    """What another row has read of the same beginning, as of one prompt with several samples, is not read once more."""
+    tokens = writer.window(cache.length)
+    return decoder.prefill(cache, row, tokens[cache.recall(row, tokens[:-1]) :])
 
 
 def window(seen: list[int], room: int) -> list[int]:

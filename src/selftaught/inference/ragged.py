@@ -28,6 +28,8 @@ class RaggedCache:
         self.room = torch.zeros(size, device=device, dtype=dtype)
         """Layers, keys and values, rows, heads, positions, head size."""
         self.lengths = [0] * rows
+        self._held: list[list[int]] = [[] for _ in range(rows)]
+        """Ids whose keys and values are in a row, those beyond its length too until they are written over."""
 
     @property
     def length(self) -> int:
@@ -38,14 +40,33 @@ class RaggedCache:
         """Forget all but the first `length` positions of a row."""
         self.lengths[row] = min(length, self.lengths[row])
 
+    def note(self, row: int, tokens: Sequence[int]) -> None:
+        """Remember that tokens were read in a row, after those that it remembers."""
+        self._held[row] += tokens
+        self.lengths[row] += len(tokens)
+
+    def recall(self, row: int, tokens: Sequence[int]) -> int:
+        """Let a row remember as many of some first tokens as have been read in any row before; how many these are."""
+        wanted = list(tokens)
+        shared = [_common(held, wanted) for held in self._held]
+        source = shared.index(max(shared))
+        length = shared[source]
+        if source != row:
+            self.room[:, :, row, :, :length] = self.room[:, :, source, :, :length]
+            self._held[row] = wanted[:length]
+        self.lengths[row] = length
+        return length
+
     def reorder(self, sources: Sequence[int]) -> None:
         """Let row r remember what row `sources[r]` does now, for the first rows."""
         longest = max(self.lengths[source] for source in sources)
         self.room[:, :, : len(sources), :, :longest] = self.room[:, :, list(sources), :, :longest]
         self.lengths[: len(sources)] = [self.lengths[source] for source in sources]
+        self._held[: len(sources)] = [self._held[source][: self.lengths[row]] for row, source in enumerate(sources)]
 
     def require_room(self, row: int, new: int) -> None:
-        """Raise UsageError where `new` more positions do not fit into a row."""
+        """Make ready to write `new` more positions of a row. Raises UsageError where they do not fit."""
+        del self._held[row][self.lengths[row] :]
         if self.lengths[row] + new > self.length:
             raise UsageError("too many tokens", expected=f"at most {self.length}", got=str(self.lengths[row] + new))
 
@@ -56,6 +77,13 @@ class RaggedCache:
     def one_more(self, rows: Sequence[int]) -> Cache:
         """Some rows as a batch that takes one new position each, at its own place."""
         return _OneMore(self.room, rows, [self.lengths[row] for row in rows])
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of what both begin with."""
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
 
 
 class _View(Cache):

@@ -149,9 +149,15 @@ class Batch:
         return [self._draw(slot, self._texts[slot], row) for slot, row in zip(ready, logits_RV, strict=True)]
 
     def _read(self, slot: int, text: _Text) -> list[Progress]:
-        """Read the next piece of what is unread; at its end draw a token."""
-        piece, text.unread = text.unread[:PIECE], text.unread[PIECE:]
+        """Read the next piece of what is unread; at its end draw a token.
+
+        What any slot holds of the same beginning is not read again: samples of one prompt share it.
+        """
         start, every = self._cache.lengths[slot], text.request.echo and not text.drawn
+        if not start and not every:
+            start = self._cache.recall(slot, text.unread[:-1])
+            text.unread = text.unread[start:]
+        piece, text.unread = text.unread[:PIECE], text.unread[PIECE:]
         logits = self._decoder.prefill(self._cache, slot, piece, every=every)
         if every:
             targets = text.seen[start + 1 : start + 1 + len(piece)]
