@@ -1,0 +1,98 @@
+"""XPath expressions that look closely only at the elements which may match, for the same result in a fraction of the time.
+
+trafilatura tells what is boilerplate by expressions that try dozens of patterns on the class and id of every element, which takes
+a third of its time. Here each element's attributes are first looked up among those seen before, which most elements share with
+others, and the expression itself is asked only where one of its words stands in them. An expression whose form is not understood
+stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from lxml import etree
+
+_NAMESPACES = {"re": "http://exslt.org/regular-expressions"}
+_FORM = re.compile(r"\.//\*\s*(?:\[(?P<tags>\s*self::\w+(?:\s+or\s+self::\w+)*\s*)\])?\s*(?P<rest>\[.*\])", re.DOTALL)
+_FIRST = re.compile(r"\((.*)\)\s*\[1\]", re.DOTALL)
+_LITERAL = re.compile(r"(?P<pattern>re:test\(\s*[^,()]*,\s*)?'(?P<text>[^']*)'")
+_TRANSLATED = re.compile(r"translate\((@[\w-]+)\s*,[^)]*\)")
+_FLAGS = re.compile(r",\s*'i'\s*\)")
+_REMEMBERED = 50_000
+_LISTS = (
+    *("RAW_TREE_PRUNE_XPATH", "REMOVE_COMMENTS_AND_LISTS_XPATH", "REMOVE_COMMENTS_XPATH", "OVERALL_DISCARD_XPATH"),
+    *("TEASER_DISCARD_XPATH", "DISCARD_IMAGE_ELEMENTS"),
+)
+_FIRST_OF = ("BODY_XPATH",)
+"""Of these trafilatura takes the first element only."""
+
+
+class Prefiltered:
+    """The expression `.//*[self::a or self::b][conditions on attributes]`, asked of the elements that may match only."""
+
+    def __init__(self, path: str, tags: list[str], rest: str, *, only_first: bool) -> None:
+        self.path = path
+        self._tags, self._words, self._only_first = tags or ["*"], _words(path), only_first
+        self._exactly = etree.XPath(f"self::*{rest}", namespaces=_NAMESPACES)
+        self._names = sorted(set(re.findall(r"@([\w-]+)", path)))
+        self._seen: dict[tuple[str | None, ...], bool] = {}
+
+    def __call__(self, tree: Any) -> list[Any]:
+        """The matching elements below `tree`, in order, or the first alone."""
+        found: list[Any] = []
+        for element in tree.iterdescendants(*self._tags):
+            values = tuple(map(element.get, self._names))
+            may_match = self._seen.get(values)
+            if may_match is None:
+                may_match = self._look(values)
+            if may_match and self._exactly(element):
+                found.append(element)
+                if self._only_first:
+                    break
+        return found
+
+    def _look(self, values: tuple[str | None, ...]) -> bool:
+        if len(self._seen) >= _REMEMBERED:
+            self._seen.clear()
+        pairs = zip(self._names, values, strict=True)
+        text = "\n".join(f"{name}\n{value}" for name, value in pairs if value is not None)
+        self._seen[values] = found = bool(self._words.search(text))
+        return found
+
+
+def prefiltered(expression: Any, *, only_first: bool = False) -> Any:
+    """The same expression, or what finds the first of its elements only; as it is where its form is not understood."""
+    path = inner = expression.path.strip()
+    if only_first:
+        inner = match[1].strip() if (match := _FIRST.fullmatch(path)) else path
+        inner = re.sub(r"\]\s*\[1\]$", "]", inner)
+    form = _FORM.fullmatch(inner)
+    if form is None:
+        return expression
+    bare = re.sub(r"@[\w-]+\s*\|\s*@[\w-]+|\s", "", re.sub(r"'[^']*'", "", form["rest"]))
+    if "|" in bare or "[1]" in bare or "not(" in bare.partition("][")[0]:
+        return expression
+    tags = re.findall(r"self::(\w+)", form["tags"] or "")
+    return Prefiltered(path, tags, form["rest"], only_first=only_first)
+
+
+def _words(path: str) -> re.Pattern[str]:
+    """What stands in the attributes of any element that matches: the expression's texts, patterns and names of attributes."""
+    path = _FLAGS.sub(")", _TRANSLATED.sub(r"\1", path))
+    texts = [found["text"] if found["pattern"] else re.escape(found["text"]) for found in _LITERAL.finditer(path)]
+    names = re.findall(r"(?:\[|\bor)\s*@([\w-]+)\s*(?=\bor\b|\])", path)
+    return re.compile(
+        "|".join(f"(?:{text})" for text in (*texts, *map(re.escape, names))), re.IGNORECASE | re.MULTILINE
+    )
+
+
+@cache
+def quicken() -> None:
+    """Prefilter the expressions of trafilatura, for this process."""
+    from trafilatura import xpaths
+
+    for name in (*_LISTS, *_FIRST_OF):
+        expressions: list[Any] = getattr(xpaths, name, [])
+        expressions[:] = [prefiltered(expression, only_first=name in _FIRST_OF) for expression in expressions]
