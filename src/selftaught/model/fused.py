@@ -80,11 +80,11 @@ class _Block(torch.autograd.Function):
         before = halves.new_empty(len(hidden), len(inner))
         active = torch.empty_like(before)
         kernels.product(normal, inner, before, kernels.ACTIVATED, along=True, bias=inner_bias, second=active)
-        result = torch.empty_like(hidden)
-        kernels.product(active, outer, result, kernels.ADDED, along=True, bias=last, base=middle)
+        result = torch.empty_like(hidden_RTC)
+        kernels.product(active, outer, result.view_as(hidden), kernels.ADDED, along=True, bias=last, base=middle)
         ctx.save_for_backward(hidden, statistics1, joined, mixed, log_sum, middle, statistics2, before, *weights)
         ctx.options = options
-        return result.view_as(hidden_RTC)
+        return result
 
     @staticmethod
     @once_differentiable
