@@ -27,7 +27,7 @@ def check(pairs, scored):
 
 
 @pytest.mark.parametrize("reader", READERS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(pairs=st.lists(st.tuples(CONTEXT, IDS), max_size=5))
 def test_agrees_with_one_token_at_a_time(reader, pairs):
     short = [pair for pair in pairs if len(pair[0]) + len(pair[1]) <= 33 or len(pair[1]) <= 1]
@@ -35,7 +35,7 @@ def test_agrees_with_one_token_at_a_time(reader, pairs):
 
 
 @pytest.mark.parametrize("reader", READERS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(begins=st.lists(st.lists(st.integers(0, 49), min_size=8, max_size=16), min_size=1, max_size=3), data=st.data())
 def test_agrees_where_texts_begin_alike(reader, begins, data):
     ids = st.lists(st.integers(0, 49), max_size=8)
@@ -45,7 +45,7 @@ def test_agrees_where_texts_begin_alike(reader, begins, data):
     check(pairs, likelihood.score(READERS[reader], pairs))
 
 
-def some_pairs(count=60):
+def some_pairs(count=32):
     source = random.Random(5)
 
     def ids(length):
@@ -108,7 +108,7 @@ def test_barred_tokens_are_no_choice_and_keep_their_probability(barred):
 
 
 @pytest.mark.parametrize("compiler", ["cc", "/nowhere/cc"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(rows=st.integers(1, 5), vocabulary=st.integers(1, 2100), data=st.data())
 def test_looking_at_logits_is_what_pytorch_finds(compiler, rows, vocabulary, data):
     barred = data.draw(st.lists(st.integers(0, vocabulary - 1), max_size=vocabulary - 1, unique=True))

@@ -27,7 +27,7 @@ from selftaught.model.transformer import Block, Transformer
 
 SOURCE = Path(__file__).with_name("reading.c")
 LINE_TOKENS = 2048
-"""Tokens in a line: 1,024 to 4,096 are within 2 % (GPT-2 small, two cores)."""
+"""Tokens in a line: many, so that products are fast, but what stands between them still nearly fits into a processor's cache."""
 BATCH_TOKENS = 65536
 """Tokens in a batch of rows, padding included: what keeps an accelerator busy."""
 PACKED_PARAMETERS = 1 << 29
