@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import threading
 
 import pytest
@@ -100,6 +101,19 @@ def test_a_stream_says_what_an_answer_does(server, seed, echo, logprobs, stop):
         for name in choice["logprobs"] or ():
             assert [value for part in mine for value in part["logprobs"][name]] == choice["logprobs"][name]
         assert not any(one in choice["text"][5 if echo else 0 :] for one in stop)
+
+
+def test_the_best_of_some_texts_are_the_likeliest(server):
+    body = {"prompt": ["the", "foo"], "max_tokens": 12, "seed": 7, "logprobs": 0}
+    every = server.ask(**body, n=4)["choices"]
+    told = server.ask(**body, n=2, best_of=4)
+    chances = [statistics.fmean(choice["logprobs"]["token_logprobs"]) for choice in every]
+    expected = [
+        number for group in (range(4), range(4, 8)) for number in sorted(group, key=lambda one: -chances[one])[:2]
+    ]
+    assert [choice["text"] for choice in told["choices"]] == [every[number]["text"] for number in expected]
+    assert [choice["index"] for choice in told["choices"]] == [0, 1, 2, 3]
+    assert told["usage"]["completion_tokens"] >= 4 * 12
 
 
 def test_streams_end_no_piece_within_a_character(server):
@@ -240,7 +254,8 @@ WRONG = {
     "seed": (b'{"prompt": "a", "seed": 1' + b"0" * 5000 + b"}", 400, "seed"),
     "suffix": ({"prompt": "a", "suffix": "b"}, 400, "suffix"),
     "bias": ({"prompt": "a", "logit_bias": {"50256": -100}}, 400, "logit_bias"),
-    "best_of": ({"prompt": "a", "best_of": 3}, 400, "best_of"),
+    "best of fewer": ({"prompt": "a", "n": 3, "best_of": 2}, 400, "best_of"),
+    "best of a stream": ({"prompt": "a", "best_of": 3, "stream": True}, 400, "best_of"),
     "model": ({"prompt": "a", "model": "gpt-4"}, 404, "model"),
 }
 

@@ -192,7 +192,8 @@ class Service:
             if not unfinished:
                 break
             news = await _next(feed)
-        choices = [completions.choice(asked, number, model, pieces[number]) for number in range(len(jobs))]
+        answered = enumerate(completions.best(asked, pieces))
+        choices = [completions.choice(asked, place, model, pieces[number]) for place, number in answered]
         drawn = sum(job.assembly.drawn for job in jobs)
         body = completions.document(asked, choices, completions.usage(asked, drawn))
         return Response(body, media_type="application/json")

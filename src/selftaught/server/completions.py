@@ -5,9 +5,10 @@ Beyond OpenAI's fields: `top_k`, `min_p` and `repetition_penalty`, and ids in `l
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -107,6 +108,10 @@ class Asked:
     """Whether a stream ends with the counts of tokens."""
     prompt_tokens: int
     """Tokens of all prompts, each counted once."""
+    samples: int
+    """Texts that are drawn for each prompt."""
+    kept: int
+    """Texts that are answered for each prompt."""
     id: str = field(default_factory=lambda: f"cmpl-{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -114,16 +119,19 @@ class Asked:
 def understand(body: Completion, name: str, model: LanguageModel, limits: Limits) -> Asked:
     """What a request asks of a model. Raises ProblemError 400 where it asks for what cannot be had."""
     _refuse_unsupported(body)
-    samples, most = body.n or 1, DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
+    kept, most = body.n or 1, DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
     if most > limits.max_tokens:
         raise ProblemError(400, f"max_tokens: expected at most {limits.max_tokens}, got {most}", param="max_tokens")
+    samples = max(kept, body.best_of or 1)
     stop = tuple([body.stop] if isinstance(body.stop, str) else body.stop or ())
     if "" in stop:
         raise ProblemError(400, "stop: an empty string is in every text", param="stop")
     prompts = _prompts(body.prompt)
     if len(prompts) * samples > limits.texts:
         raise ProblemError(
-            400, f"expected at most {limits.texts} texts, got {len(prompts)} prompts times n = {samples}", param="n"
+            400,
+            f"expected at most {limits.texts} texts, got {len(prompts)} prompts times n or best_of = {samples}",
+            param="n",
         )
     encoded = [_encoded(prompt, model, limits) for prompt in prompts]
     rules, first = _rules(body), secrets.randbits(31) if body.seed is None else body.seed
@@ -152,6 +160,8 @@ def understand(body: Completion, name: str, model: LanguageModel, limits: Limits
         stream=bool(body.stream),
         usage=bool(body.stream_options and body.stream_options.include_usage),
         prompt_tokens=sum(map(len, encoded)),
+        samples=samples,
+        kept=kept,
     )
 
 
@@ -160,8 +170,13 @@ def _refuse_unsupported(body: Completion) -> None:
         raise ProblemError(400, "suffix: these models only continue a text", param="suffix")
     if body.logit_bias:
         raise ProblemError(400, "logit_bias is not supported", param="logit_bias")
-    if body.best_of not in (None, 1, body.n):
-        raise ProblemError(400, "best_of is not supported; expected it to equal n", param="best_of")
+    kept, samples = body.n or 1, body.best_of or body.n or 1
+    if samples < kept:
+        raise ProblemError(400, f"best_of: expected at least n, which is {kept}, got {samples}", param="best_of")
+    if samples > kept and body.stream:
+        raise ProblemError(
+            400, "best_of: which text is best is known at the end, so it is not streamed", param="best_of"
+        )
 
 
 def _rules(body: Completion) -> SamplingSettings:
@@ -217,6 +232,20 @@ def choice(asked: Asked, number: int, model: LanguageModel, pieces: Sequence[Pie
         "logprobs": None if asked.alternatives is None else _logprobs(tokens, model),
         "finish_reason": pieces[-1].finish if pieces else None,
     }
+
+
+def best(asked: Asked, pieces: Mapping[int, Sequence[Piece]]) -> list[int]:
+    """Which texts are answered: of each prompt those with the highest log-probability a token, best first; all in order."""
+
+    def mean(number: int) -> float:
+        tokens = [token.told.log_prob for piece in pieces[number] for token in piece.tokens]
+        known = [value for value in tokens if value is not None]
+        return sum(known) / len(known) if known else -math.inf
+
+    groups = [range(first, first + asked.samples) for first in range(0, len(asked.requests), asked.samples)]
+    if asked.kept < asked.samples:
+        return [number for group in groups for number in sorted(group, key=mean, reverse=True)[: asked.kept]]
+    return [number for group in groups for number in group]
 
 
 def _logprobs(tokens: Sequence[Placed], model: LanguageModel) -> dict[str, Any]:
