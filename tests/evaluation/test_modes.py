@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from selftaught import compute, storage
 from selftaught.checkpoint import huggingface
@@ -22,10 +23,11 @@ from selftaught.evaluation.running import evaluate
 from selftaught.inference.language_model import LanguageModel
 from selftaught.model.initial import initialise
 from selftaught.model.shape import ModelShape
-from selftaught.model.transformer import Transformer
+from selftaught.model.transformer import Transformer, loss_sum
 from selftaught.report.records import Score
 from selftaught.tasks import detokenizers, modelling, winograd
 from selftaught.tokenizer.learning import learn_tokenizer
+from selftaught.tokenizer.tokenizer import Tokenizer
 from tests.reference import harness
 from tests.reference.scoring import score
 
@@ -170,15 +172,30 @@ def test_the_mode_is_where_settings_begin(lm: LanguageModel, data: Path, tmp_pat
     assert (plan["clean_lambada"], plan["word_beams"], plan["detokeniser"]) == (False, 2, "megatron")
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-def test_parity_with_the_harness(layers: int, data: Path, tmp_path: Path) -> None:
-    """The numbers that lm-evaluation-harness itself computes from the same files, to 1e-3."""
+def train(network: Transformer, tokenizer: Tokenizer, steps: int) -> None:
+    """Some steps on the text of the tests."""
+    ids_BT = torch.tensor(tokenizer.encode(RAW))[: network.shape.context + 1][None]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    first = last = 0.0
+    for _ in range(steps):
+        loss = loss_sum(network, ids_BT[:, :-1], ids_BT[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        first, last = first or loss.item(), loss.item()
+    assert not steps or last < first / 2
+
+
+@pytest.mark.parametrize(("layers", "steps"), [(1, 0), (3, 0), (2, 60)])
+def test_parity_with_the_harness(layers: int, steps: int, data: Path, tmp_path: Path) -> None:
+    """The numbers that lm-evaluation-harness itself computes from the same files, to 1e-3, of random and trained weights."""
     missing = [name for name in ("lm_eval", "datasets") if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"needs {' and '.join(missing)}: pip install lm_eval")
     tokenizer = learn_tokenizer([RAW * 9], vocabulary_size=300)
     network = Transformer(ModelShape(layers=layers, heads=2, channels=32, context=64, vocabulary=300))
     initialise(network, compute.generator("parity", layers))
+    train(network, tokenizer, steps)
     huggingface.save(network, tokenizer, tmp_path / "model")
     storage.write_jsonl(tmp_path / "lambada.jsonl", [{"text": text} for text in PASSAGES])
     storage.write_jsonl(tmp_path / "pages.jsonl", [{"page": page} for page in pages()])
