@@ -14,7 +14,6 @@ import hashlib
 import math
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -68,22 +67,17 @@ class Bloom:
         """
         with self._gate:
             hashes = self._admitted(hashes)
+            if len(self.blocks) < PARTED_BLOCKS or len(hashes) < _MANY:
+                self._gate.wait_for(lambda: not self._under_way)
+                insert(self.blocks, hashes)
+                return
             self._under_way += 1
         try:
-            if len(self.blocks) < PARTED_BLOCKS or len(hashes) < _MANY:
-                self._insert_anywhere(hashes)
-            else:
-                self._insert_by_part(hashes)
+            self._insert_by_part(hashes)
         finally:
             with self._gate:
                 self._under_way -= 1
                 self._gate.notify_all()
-
-    def _insert_anywhere(self, hashes: Array) -> None:
-        with ExitStack() as stack:
-            for part in self._parts:
-                stack.enter_context(part)
-            insert(self.blocks, hashes)
 
     def _insert_by_part(self, hashes: Array) -> None:
         """Part after part, which the processor's cache has room for; each thread begins with another one."""
