@@ -2,18 +2,28 @@
 
     python bench/training.py [--quick] [--json FILE]
 
-Tokens per second of processor time, all threads added, of whole steps: forward, backward, clipping and AdamW, in the format
-that our step would choose on this machine for all contenders. Before anything is timed, the losses of all are compared in
-float32. litgpt has no learned positions: its network is the same without them, and its loss compared with ours with positions
-of zero. It is not in the bench extra, since it holds torch back: install it without its dependencies. The plain loop is also
-timed compiled, but for --quick, which takes one thread and the two small cases. The whole wants a quiet machine.
+Whole steps: forward, backward, clipping and AdamW, in the format that our step would choose on this machine for all contenders.
+Each contender is a process of its own, and they take turns step by step, so that neither one's memory nor its allocator's
+settings are another's. Of each: tokens a second by the clock and by processor time (all threads added), the share that the
+network's FLOPs are of what this machine reaches in large products of matrices (MFU), and the memory taken on top of what the
+imported libraries had. Where other programs take more than a tenth of the processors, it is said.
+
+Before anything is timed, the losses of all are compared in float32. litgpt has no learned positions: its network is the same
+without them, and its loss compared with ours with positions of zero. It is not in the bench extra, since it holds torch back:
+install it without its dependencies. The plain loop is also timed compiled, but for --quick, which takes one thread and the two
+small cases. The whole wants a quiet machine.
 """
 
 from __future__ import annotations
 
+import importlib
+import multiprocessing
+import resource
+import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
+from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 import torch
@@ -21,6 +31,7 @@ from torch import nn
 from torch.nn import functional
 
 from selftaught import compute
+from selftaught.model import cost
 from selftaught.model.initial import initialise
 from selftaught.model.transformer import Transformer, loss_sum
 from selftaught.training.optimizer import Optimizer
@@ -169,7 +180,8 @@ def plain(case: Case, ours: Transformer) -> Plain:
     return model
 
 
-def _hugging_face(transformers: ModuleType, case: Case, ours: Transformer) -> nn.Module:
+def _hugging_face(case: Case, ours: Transformer) -> nn.Module:
+    transformers: Any = importlib.import_module("transformers")
     plan = case.plan
     config = transformers.GPT2Config(
         vocab_size=case.vocabulary,
@@ -255,72 +267,172 @@ def _our_steps(model: Transformer, batch: Batch, machine: compute.Machine, plan:
     return step
 
 
-def _compare(bench: SideBySide, case: Case, transformers: ModuleType | None) -> None:
-    machine = compute.machine()
-    ours = Transformer(case.plan.shape(case.vocabulary))
-    initialise(ours, compute.generator("bench"))
-    ids = torch.randint(
-        case.vocabulary, (case.plan.batch_size, case.plan.context + 1), generator=compute.generator("ids")
-    )
-    batch = ids[:, :-1].contiguous().to(machine.device), ids[:, 1:].contiguous().to(machine.device)
-    models: dict[str, nn.Module] = {"plain loop": plain(case, ours)}
-    if transformers:
-        models["transformers"] = _hugging_face(transformers, case, ours)
-    if bench.peer("litgpt"):
-        models["litgpt"] = _litgpt(case, ours)
-    for model in (ours, *models.values()):
-        model.to(machine.device).train()
-    losses = {name: _loss(name, model) for name, model in models.items()}
-    _require_same_loss(ours, losses, batch)
-    if not bench.quick:
-        models["plain loop, compiled"] = plain(case, ours).to(machine.device)
-        losses["plain loop, compiled"] = torch.compile(models["plain loop, compiled"])
-    bench.compare(
-        f"{case.name}, {machine.precision}",
-        _our_steps(ours, batch, machine, case.plan),
-        {name: _steps(model, losses[name], batch, machine, case.plan) for name, model in models.items()},
-        amount=case.plan.step_tokens,
-        unit="tokens/CPU-s" if machine.device == "cpu" else "tokens/s",
-        clock="cpu" if machine.device == "cpu" else "wall",
-    )
-
-
 def _loss(name: str, model: Any) -> Loss:
     """A peer's mean loss: the plain loop gives it, the others give logits."""
     if name == "transformers":
         return lambda ids, targets: _cross_entropy(model(ids, use_cache=False).logits, targets)
     if name == "litgpt":
         return lambda ids, targets: _cross_entropy(model(ids), targets)
-    plain: Loss = model
-    return plain
+    found: Loss = torch.compile(model) if name == COMPILED else model
+    return found
 
 
 def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
 
 
-def _require_same_loss(ours: Transformer, peers: Mapping[str, Loss], batch: Batch) -> None:
-    with torch.no_grad():
-        positions = ours.positions.weight.clone()
-        for name, loss in peers.items():
-            if name == "litgpt":
-                ours.positions.weight.zero_()
-            own = float(loss_sum(ours, *batch)) / batch[1].numel()
-            ours.positions.weight.copy_(positions)
-            if abs(float(loss(*batch)) - own) > 1e-4:
-                raise SystemExit(f"{name} and ours disagree on the loss: {float(loss(*batch))} and {own}")
+COMPILED = "plain loop, compiled"
+MAKERS: dict[str, Callable[[Case, Transformer], nn.Module]] = {
+    "plain loop": plain,
+    "transformers": _hugging_face,
+    "litgpt": _litgpt,
+    COMPILED: plain,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One step of a contender."""
+
+    wall: float
+    cpu: float
+    memory: int
+    """Bytes at most so far, above what the process had before its network was made."""
+    foreign: float = 0.0
+    """Share of the machine's time that other programs took meanwhile."""
+
+
+def _serve(connection: Connection, case: Case, name: str, threads: int) -> None:
+    """A contender: says the float32 loss of its network, then makes a step whenever it is told to."""
+    if name == "ours":
+        compute.keep_freed_memory()  # as training does
+    elif name == "transformers":
+        importlib.import_module(name)
+    torch.set_num_threads(threads)
+    before, machine = _memory(), compute.machine()
+    ours = Transformer(case.plan.shape(case.vocabulary))
+    initialise(ours, compute.generator("bench"))
+    size = (case.plan.batch_size, case.plan.context + 1)
+    ids = torch.randint(case.vocabulary, size, generator=compute.generator("ids"))
+    batch = ids[:, :-1].contiguous().to(machine.device), ids[:, 1:].contiguous().to(machine.device)
+    if name == "ours":
+        ours.to(machine.device).train()
+        connection.send([_our_loss(ours, batch, positions=positions) for positions in (True, False)])
+        step = _our_steps(ours, batch, machine, case.plan)
+    else:
+        model = MAKERS[name](case, ours).to(machine.device).train()
+        del ours
+        with torch.no_grad():
+            connection.send(float(_loss("plain loop" if name == COMPILED else name, model)(*batch)))
+        step = _steps(model, _loss(name, model), batch, machine, case.plan)
+    while connection.recv():
+        wall, cpu = time.perf_counter(), time.process_time()
+        step()
+        sample = Sample(wall=time.perf_counter() - wall, cpu=time.process_time() - cpu, memory=_memory() - before)
+        connection.send(sample)
+
+
+def _memory() -> int:
+    on_gpu = torch.cuda.is_available()
+    return torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@torch.no_grad()
+def _our_loss(ours: Transformer, batch: Batch, *, positions: bool) -> float:
+    kept = ours.positions.weight.clone()
+    if not positions:
+        ours.positions.weight.zero_()
+    loss = float(loss_sum(ours, *batch)) / batch[1].numel()
+    ours.positions.weight.copy_(kept)
+    return loss
+
+
+class Contender:
+    """The other end of `_serve`."""
+
+    def __init__(self, case: Case, name: str, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there, case, name, threads), daemon=True)
+        self._process.start()
+        self.loss: Any = self._here.recv()
+
+    def step(self) -> Sample:
+        """Let it make a step."""
+        started, busy = time.perf_counter(), _busy_seconds()
+        self._here.send(obj=True)
+        sample: Sample = self._here.recv()
+        available = (time.perf_counter() - started) * compute.usable_cores()
+        foreign = max(0.0, _busy_seconds() - busy - sample.cpu) / available
+        return Sample(wall=sample.wall, cpu=sample.cpu, memory=sample.memory, foreign=foreign)
+
+    def end(self) -> None:
+        """Let it go."""
+        self._here.send(obj=False)
+        self._process.join()
+
+
+def _busy_seconds() -> float:
+    """Processor time that all programs of this machine have had."""
+    try:
+        with open("/proc/stat", encoding="ascii") as lines:
+            ticks = [int(word) for word in lines.readline().split()[1:9]]
+    except OSError:
+        return 0.0
+    return (sum(ticks) - ticks[3] - ticks[4]) / 100  # without idle, and waiting for a disk
+
+
+def _compare(bench: SideBySide, case: Case, peers: list[str]) -> None:
+    threads = 1 if bench.quick else torch.get_num_threads()
+    contenders = {name: Contender(case, name, threads) for name in ("ours", *peers)}
+    with_positions, without = contenders["ours"].loss
+    for name in peers:
+        expected = without if name == "litgpt" else with_positions
+        if abs(contenders[name].loss - expected) > 1e-4:
+            raise SystemExit(f"{name} and ours disagree on the loss: {contenders[name].loss} and {expected}")
+    for contender in contenders.values():
+        contender.step()
+        contender.step()
+    samples: dict[str, list[Sample]] = {name: [] for name in contenders}
+    for turn in range(bench.repeats):
+        names = list(contenders)
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            samples[name].append(contenders[name].step())
+    for contender in contenders.values():
+        contender.end()
+    _note(bench, case, samples)
+
+
+def _note(bench: SideBySide, case: Case, samples: Mapping[str, list[Sample]]) -> None:
+    machine, tokens = compute.machine(), case.plan.step_tokens
+    flops = cost.training_flops_per_token(case.plan.shape(case.vocabulary)) * tokens
+    wall = {name: statistics.median(one.wall for one in taken) for name, taken in samples.items()}
+    cpu = {name: statistics.median(one.cpu for one in taken) for name, taken in samples.items()}
+    memory = {name: max(one.memory for one in taken) / 2**20 for name, taken in samples.items()}
+    peak = compute.measured_flops_per_second(machine, repeats=20)
+    tables = [("tokens/s", {name: tokens / taken for name, taken in wall.items()})]
+    if machine.device == "cpu":
+        tables.append(("tokens/CPU-s", {name: tokens / taken for name, taken in cpu.items()}))
+    tables += [("% of peak", {name: 100 * flops / taken / peak for name, taken in wall.items()}), ("MB", memory)]
+    label = f"{case.name}, {machine.precision}"
+    for unit, values in tables:
+        for name in list(values)[1:]:
+            bench.note(label, values["ours"], values[name], name, unit=unit, larger_is_better=unit != "MB")
+    others = statistics.median(one.foreign for taken in samples.values() for one in taken)
+    print(f"{label}: measured peak {peak / 1e9:.0f} GFLOP/s, other programs took {others:.0%} of the processors")
+    if others > 0.1:
+        print("  that is too much: the figures by the clock say little")
 
 
 def main() -> None:
     """Compare and show."""
     bench = SideBySide("training")
-    if bench.quick:
-        # Threads that wait for one another spin, and a busy machine would be measured instead of the step.
-        torch.set_num_threads(1)
-    transformers = bench.peer("transformers")
+    peers = ["plain loop", *(name for name in ("transformers", "litgpt") if bench.peer(name))]
+    if not bench.quick:
+        peers.append(COMPILED)
     for case in CASES:
         if not (case.slow and bench.quick):
-            _compare(bench, case, transformers)
+            _compare(bench, case, peers)
     bench.finish()
 
 
