@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
-from selftaught import compute
+from selftaught import compute, storage
 from selftaught.corpus import documents, extraction, fetching, finishing
 from selftaught.corpus.documents import Document, Funnel
 from selftaught.corpus.extraction import ExtractionSettings
@@ -137,25 +139,68 @@ def _writer(path: Path, pages: Sequence[Page]) -> Callable[[], object]:
 
 
 def compare_chain(bench: SideBySide, folder: Path, bodies: Sequence[bytes], vocabulary: Path) -> None:
-    """From HTML to token shards: ours on one process and on two, beside a short script."""
+    """From HTML to token shards: ours on one process and on two, beside a short script, datatrove and Ray; start included."""
     shutil.rmtree(folder, ignore_errors=True)
     pages = [
         Page(url=f"http://a{n}.test/", final_url=f"http://a{n}.test/", content_type="text/html", body=_varied(body, n))
-        for n, body in enumerate([*bodies] * (1 if bench.quick else 3))
+        for n, body in enumerate([*bodies] * (2 if bench.quick else 6))
     ]
     archives = [folder / f"{start:05}.warc.zst" for start in range(0, len(pages), 64)]
     for number, path in enumerate(archives):
         write_pages(path, pages[number * 64 : number * 64 + 64])
     rules = ExtractionSettings(extractor="fast", processes=1)
-    one = _timed(lambda: _chain(archives, folder / "one", rules, vocabulary))
+    taken = {
+        "ours on one process": _timed(lambda: _chain(archives, folder / "one", rules, vocabulary)),
+        "a loop over trafilatura, fast": _timed(lambda: [_script(path, vocabulary) for path in archives]),
+    }
+    if datatrove := bench.peer("datatrove.executor"):
+        taken["datatrove, two workers"] = _timed(
+            lambda: _datatrove(datatrove, archives, folder / "datatrove", vocabulary)
+        )
+    if ray := bench.peer("ray"):
+        taken["Ray, two workers"] = _timed(lambda: _ray(ray, archives, vocabulary))
     two = _timed(lambda: _chain(archives, folder / "two", replace(rules, processes=2), vocabulary))
-    script = _timed(lambda: _script(archives, vocabulary))
-    peers = {"ours on one process": one, "a loop over trafilatura, fast": script}
-    for name, taken in peers.items():
-        for unit, mine, theirs in zip(("pages/s", "pages/s and core"), two, taken, strict=True):
-            case = "HTML -> token shards, fast, two processes"
+    for name, others in taken.items():
+        for unit, mine, theirs in zip(("pages/s", "pages/s and core"), two, others, strict=True):
+            case = f"HTML -> token shards, fast, two processes, {len(pages)} pages"
             bench.note(case, len(pages) / mine, len(pages) / theirs, name, unit=unit, larger_is_better=True)
     print(f"the chain's first process held {compute.peak_memory_bytes() / 1e6:.0f} MB at most")
+
+
+def _datatrove(datatrove: Any, archives: Sequence[Path], folder: Path, vocabulary: Path) -> None:
+    """The steps that it has for this: trafilatura, Gopher's repetitions, its tokenizer."""
+    from datatrove.pipeline.extractors import Trafilatura
+    from datatrove.pipeline.filters import GopherRepetitionFilter
+    from datatrove.pipeline.tokens import DocumentTokenizer
+
+    from selftaught.tokenizer import files, formats
+
+    storage.write_json(folder / "tokenizer.json", formats.plain_document(files.read(vocabulary)))
+    steps = [
+        partial(_their_documents, archives),
+        Trafilatura(favour_precision=False, timeout=5, fast=True),
+        GopherRepetitionFilter(),
+        DocumentTokenizer(str(folder / "tokens"), tokenizer_name_or_path=str(folder / "tokenizer.json")),
+    ]
+    datatrove.LocalPipelineExecutor(steps, tasks=2, workers=2, logging_dir=str(folder / "logs")).run()
+
+
+def _their_documents(archives: Sequence[Path], _: object, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+    from datatrove.data import Document as TheirDocument
+
+    for path in archives[rank::world_size]:
+        for page in read_pages(path):
+            yield TheirDocument(text=page.body.decode("utf-8", "replace"), id=page.url)
+
+
+def _ray(ray: Any, archives: Sequence[Path], vocabulary: Path) -> None:
+    """The script's loop as Ray's tasks, one for each archive."""
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        task = ray.remote(_script)
+        ray.get([task.remote(path, vocabulary) for path in archives])
+    finally:
+        ray.shutdown()
 
 
 def _varied(body: bytes, number: int) -> bytes:
@@ -182,14 +227,12 @@ def _chain(archives: Sequence[Path], out: Path, rules: ExtractionSettings, vocab
     pack(out / "corpus", Tokenizer.load(vocabulary), out / "tokens")
 
 
-def _script(archives: Sequence[Path], vocabulary: Path) -> int:
+def _script(archive: Path, vocabulary: Path) -> int:
     """What a short script does: extract and encode, one page after the other."""
     import trafilatura
 
     from selftaught.tokenizer.tokenizer import Tokenizer
 
-    tokenizer, count = Tokenizer.load(vocabulary), 0
-    for path in archives:
-        for page in read_pages(path):
-            count += len(tokenizer.encode(trafilatura.extract(page.body, fast=True) or ""))
-    return count
+    tokenizer = _script.__dict__.setdefault("tokenizer", None) or Tokenizer.load(vocabulary)
+    _script.__dict__["tokenizer"] = tokenizer
+    return sum(len(tokenizer.encode(trafilatura.extract(page.body, fast=True) or "")) for page in read_pages(archive))

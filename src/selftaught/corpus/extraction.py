@@ -33,7 +33,7 @@ class ExtractionSettings:
     """How text is taken out of pages."""
 
     extractor: ExtractorName = "quality"
-    """`quality`: trafilatura with resiliparse to fall back on, the best found. `fast`: resiliparse alone, eight times as fast."""
+    """`quality`: trafilatura with resiliparse to fall back on, the best found. `fast`: resiliparse alone, six times as fast."""
     processes: int = field(default=0, metadata={"changeable": True})
     """Processes that extract; 0 for one on each core."""
     seconds_per_page: float = SECONDS

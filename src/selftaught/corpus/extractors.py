@@ -2,7 +2,7 @@
 
     quality   trafilatura, and what resiliparse finds where trafilatura finds next to nothing: best of those measured on news,
               blogs, lists and old pages (bench/corpus.py)
-    fast      resiliparse alone, written in C++: eight times as fast, and worse at telling text from what surrounds it
+    fast      resiliparse alone, written in C++: six times as fast, and worse at telling text from what surrounds it
 
 Both get text that `corpus.encoding` decoded, and give text as the page has it, but for what only lays it out.
 """
