@@ -3,8 +3,8 @@
     python bench/weights.py MODEL TEXT... [--tokens 40000] [--json FILE]
 
 MODEL is any folder that `selftaught generate` reads, TEXT any text file or .jsonl file with a `text` in each line. Windows of the
-context's length that do not overlap, read twice: by PyTorch, as long prompts are, and by the compiled pass, eight tokens at
-a time, as text is generated.
+context's length that do not overlap, read twice: by PyTorch, as on a GPU, and by the compiled pass, eight tokens at a time, as
+text is generated.
 """
 
 from __future__ import annotations

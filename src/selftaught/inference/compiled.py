@@ -27,6 +27,8 @@ SOURCE = Path(__file__).with_name("decode.c")
 BLOCK = 64
 """As in decode.c: outputs that are packed side by side."""
 FORMATS: dict[WeightFormat, int] = {"float32": 0, "bfloat16": 1, "int8": 2}
+MANY = 32
+"""Tokens beyond which all threads read them, without trying fewer: there is much to do between two waits."""
 PIECE = 256
 """Tokens of a prompt that are read at a time: their hidden states stay near the processor."""
 
@@ -136,9 +138,10 @@ class CompiledDecoder(Decoder):
         room = cache.room
         place = _Cache(room.data_ptr(), room.shape[2], room.shape[4], int(room.dtype is torch.bfloat16))
         pace = self._pace(count)
-        threads, start = pace.threads(), time.perf_counter()
+        threads, start = torch.get_num_threads() if count > MANY else pace.threads(), time.perf_counter()
         failed = self._read_tokens(ctypes.byref(self._net), ctypes.byref(place), ctypes.byref(batch), number(threads))
-        pace.note(threads, time.perf_counter() - start)
+        if count <= MANY:
+            pace.note(threads, time.perf_counter() - start)
         if failed:
             raise MemoryError
         return logits[:, : self.shape.vocabulary]
