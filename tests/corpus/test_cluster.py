@@ -5,8 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning"
 )
 FAST, POLITE = ExtractionSettings(extractor="fast"), FetchSettings(first_pause_seconds=0.01)
+LAUNCHER = shutil.which("launch_pickled_pipeline", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or ""
 HOSTS = [f"h{number}.test" for number in range(6)]
 
 
@@ -99,6 +104,33 @@ def test_the_script_for_slurm(links: Path, tmp_path: Path) -> None:
 
     again = dill.loads((script.parent / "executor.pik").read_bytes())
     assert [step.name for step in again.pipeline] == ["fetch", "extract", "clean"]
+
+
+SBATCH = """#!/bin/bash
+for task in $(seq $(sed -n 's/^#SBATCH --array=\\([0-9]*\\)-\\([0-9]*\\).*/\\1 \\2/p' "$1")); do
+    SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_JOB_ID=1 SLURM_JOB_ID=$task SLURM_NODELIST=here SLURM_NODEID=0 bash "$1" || exit 1
+done
+"""
+"""What Slurm does with a job array, one task after another."""
+
+
+@pytest.mark.slow
+def test_the_script_for_slurm_makes_what_one_machine_makes(
+    links: Path, tmp_path: Path, places: dict[str, tuple[str, int]]
+) -> None:
+    programs, out, alone = tmp_path / "bin", tmp_path / "out", on_one_machine(links, tmp_path, places)
+    programs.mkdir()
+    for name, text in (("sbatch", SBATCH), ("scontrol", "#!/bin/bash\necho here\n")):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{Path(LAUNCHER).parent}:{os.environ['PATH']}"
+    rules = ClusterSettings(executor="slurm", shards=3, extraction=FAST, fetching=POLITE)
+    script = cluster.run_shards(links, out, rules, places=places)
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    subprocess.run(["sbatch", str(script)], check=True, capture_output=True, env={**os.environ, "PATH": path})
+    cluster.run_shards(links, out, replace(rules, executor="local"), places={})  # merges: nothing is left to fetch
+    assert read(out) == read(alone)
+    assert len(read(out)) == 24
 
 
 def die_on_the_second(data: Any, rank: int, world_size: int) -> Any:

@@ -11,6 +11,8 @@ from selftaught.corpus.documents import Document, FunnelRow
 from selftaught.corpus.urls import domain_of
 
 _SHOWN = 20
+_KINDS = {"karma": "int64", "date": "date32"}
+"""Types of the columns that hold no text, as Hugging Face writes them."""
 _SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _SIZES = (
     *((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K")),
@@ -87,7 +89,7 @@ def card(name: str, summary: Summary, funnel: Iterable[FunnelRow], files: Sequen
 def _head(summary: Summary, files: Sequence[tuple[str, str]], total: int) -> list[str]:
     known = sorted(code for code in summary.languages if len(code) == 2)
     size = next((label for most, label in _SIZES if total < most), "n>100M")
-    kinds = [(field.name, "int64" if field.name == "karma" else "string") for field in dataclasses.fields(Document)]
+    kinds = [(field.name, _KINDS.get(field.name, "string")) for field in dataclasses.fields(Document)]
     features = [line for name, kind in kinds for line in (f"  - name: {name}", f"    dtype: {kind}")]
     places = [line for split, pattern in files for line in (f"  - split: {split}", f"    path: {pattern}")]
     return [

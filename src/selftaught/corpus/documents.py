@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -33,6 +34,14 @@ class Document:
     date: str = ""
     language: str = ""
     """Code of its language (ISO 639-1) or `unknown`; what `corpus.cleaning` took it for."""
+
+    @property
+    def day(self) -> datetime.date | None:
+        """The day that its date begins with, or None."""
+        try:
+            return datetime.date.fromisoformat(self.date[:10]) if self.date[4:5] == "-" else None
+        except ValueError:
+            return None
 
 
 class Drop(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -6,11 +6,12 @@ OUT/data/train-00000-of-00004.parquet    a part of the documents, in order; or .
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from selftaught import console, storage
 from selftaught.corpus import documents, parquet
@@ -68,4 +69,11 @@ def _write(path: Path, rows: Iterator[Document]) -> None:
     if path.suffix == ".parquet":
         parquet.write_rows(path, rows)
     else:
-        storage.write_jsonl(path, rows)
+        storage.write_jsonl(path, map(_with_day, rows))
+
+
+def _with_day(row: Document) -> dict[str, Any]:
+    """A row whose date is a day or is not there, so that readers that guess types take all of them for days."""
+    named = dataclasses.asdict(row)
+    del named["date"]
+    return named if row.day is None else {**named, "date": row.day.isoformat()}

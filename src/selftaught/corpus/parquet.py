@@ -65,14 +65,14 @@ def _batches(path: Path, wanted: Sequence[str]) -> Iterator[Any]:
 
 
 def write_rows(path: Path, rows: Iterable[Document]) -> int:
-    """Write documents as one file, compressed (zstd). Returns how many."""
+    """Write documents as one file, compressed (zstd), their dates as days. Returns how many."""
     pyarrow = _pyarrow()
-    kinds = {"karma": pyarrow.int64()}
+    kinds = {"karma": pyarrow.int64(), "date": pyarrow.date32()}
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in _FIELDS])
     count, held = 0, list[dict[str, Any]]()
     with storage.writing(path) as stream, pyarrow.parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
         for count, row in enumerate(rows, 1):  # noqa: B007 - counted on purpose
-            held.append(dataclasses.asdict(row))
+            held.append({**dataclasses.asdict(row), "date": row.day})
             if len(held) == _BATCH:
                 writer.write_table(pyarrow.Table.from_pylist(held, schema))
                 held = []
