@@ -5,10 +5,10 @@
 Speed is rows, documents and pages a second of processor time. Beside it stand the F1 of extracted words on pages with known
 main text, and the share of planted near duplicates that is found. Real links, texts and pages come from ../shared/data;
 without it links are made up, texts are the sources of Python's standard library, and extraction is left out. Last comes the whole
-chain from HTML to token shards, on one process and on two.
+chain from HTML to token shards, on one process and on two, beside datatrove and Ray.
 
-Peers (pip install w3lib rensa readability-lxml warcio pycld2; each is left out where it is not installed): w3lib is Scrapy's
-canonicalisation of URLs; rensa gets 5-word shingles made in Python, as its own examples do.
+Peers (pip install w3lib rensa readability-lxml warcio pycld2 datatrove ray; each is left out where it is not installed): w3lib is
+Scrapy's canonicalisation of URLs; rensa gets 5-word shingles made in Python, as its own examples do.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import json
 import random
 import re
 import sysconfig
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,16 +45,24 @@ Extractor = Callable[[bytes], str]
 def main() -> None:
     """Compare and show."""
     bench = SideBySide("corpus")
-    _compare_links(bench)
-    _compare_duplicates(bench)
     pages = list(islice(_gold_pages(), 60 if bench.quick else 250))
-    _compare_extraction(bench, pages)
-    _compare_languages(bench)
-    corpus_web.compare_fetching(bench, BUILD / "pages")
-    if pages:
-        bodies = [body for body, _ in pages]
-        corpus_web.compare_archives(bench, BUILD, bodies)
-        corpus_web.compare_chain(bench, BUILD / "chain", bodies, DATA / "vocab" / "gpt2")
+    bodies = [body for body, _ in pages]
+    stages: dict[str, Callable[[], None]] = {
+        "links": lambda: _compare_links(bench),
+        "duplicates": lambda: _compare_duplicates(bench),
+        "extraction": lambda: _compare_extraction(bench, pages),
+        "language": lambda: _compare_languages(bench),
+        "fetching": lambda: corpus_web.compare_fetching(bench, BUILD / "pages"),
+        "WARC": lambda: corpus_web.compare_archives(bench, BUILD, bodies),
+        "the whole chain": lambda: corpus_web.compare_chain(bench, BUILD / "chain", bodies, DATA / "vocab" / "gpt2"),
+    }
+    if not pages:
+        print("../shared/data/html is not there, so all that takes pages is left out")
+    for name, stage in stages.items():
+        if pages or name in ("links", "duplicates", "language", "fetching"):
+            start = time.perf_counter()
+            stage()
+            print(f"{name}: compared in {time.perf_counter() - start:.0f} s", flush=True)
     bench.finish()
 
 
@@ -210,9 +219,6 @@ def _rensa_flags(rensa: ModuleType, texts: Sequence[str]) -> list[bool]:
 
 def _compare_extraction(bench: SideBySide, pages: Sequence[tuple[bytes, str]]) -> None:
     peers = _extractors(bench)
-    if not pages:
-        print("../shared/data/html is not there, so extraction is left out")
-        return
     bodies = [body for body, _ in pages]
     ours: dict[ExtractorName, Extractor] = {
         name: partial(extract_text, content_type="text/html", extractor=name) for name in get_args(ExtractorName)
