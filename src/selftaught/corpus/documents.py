@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -36,10 +36,10 @@ class Document:
     """Code of its language (ISO 639-1) or `unknown`; what `corpus.cleaning` took it for."""
 
     @property
-    def day(self) -> datetime.date | None:
+    def day(self) -> dt.date | None:
         """The day that its date begins with, or None."""
         try:
-            return datetime.date.fromisoformat(self.date[:10]) if self.date[4:5] == "-" else None
+            return dt.date.fromisoformat(self.date[:10]) if self.date[4:5] == "-" else None
         except ValueError:
             return None
 
