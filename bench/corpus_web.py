@@ -143,7 +143,7 @@ def compare_chain(bench: SideBySide, folder: Path, bodies: Sequence[bytes], voca
     shutil.rmtree(folder, ignore_errors=True)
     pages = [
         Page(url=f"http://a{n}.test/", final_url=f"http://a{n}.test/", content_type="text/html", body=_varied(body, n))
-        for n, body in enumerate([*bodies] * (2 if bench.quick else 6))
+        for n, body in enumerate([*bodies] * (2 if bench.quick else 3))
     ]
     archives = [folder / f"{start:05}.warc.zst" for start in range(0, len(pages), 64)]
     for number, path in enumerate(archives):
