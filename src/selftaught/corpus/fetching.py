@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+
+import numpy as np
 
 from selftaught import console, storage
 from selftaught.corpus import pages
@@ -80,11 +84,13 @@ def fetch(
     return sorted(path for path in out.glob("*") if path.name.endswith(pages.ENDINGS))
 
 
-def _done(out: Path) -> tuple[set[int], int]:
-    """Which links have an outcome, and how many batches there are."""
+def _done(out: Path) -> tuple[np.ndarray[Any, Any], int]:
+    """Which links have an outcome (their keys in order: 8 bytes a link), and how many batches there are."""
     files = sorted(out.glob("*" + OUTCOMES))
-    done = {_key(outcome.url) for file in files for outcome in read_rows(file, Outcome)}
-    return done, 1 + max((int(file.name.removesuffix(OUTCOMES)) for file in files), default=-1)
+    done = array("Q", (_key(outcome.url) for file in files for outcome in read_rows(file, Outcome)))
+    return np.sort(np.array(done, dtype=np.uint64)), 1 + max(
+        (int(file.name.removesuffix(OUTCOMES)) for file in files), default=-1
+    )
 
 
 def _key(url: str) -> int:
@@ -150,7 +156,7 @@ class _Writer:
 class _Crawl:
     """All links of one run on their way."""
 
-    def __init__(self, hosts: Hosts, writer: _Writer, done: set[int], advance: Callable[[], None]) -> None:
+    def __init__(self, hosts: Hosts, writer: _Writer, done: np.ndarray[Any, Any], advance: Callable[[], None]) -> None:
         self._hosts, self._writer, self._done, self._advance = hosts, writer, done, advance
         self._waiting: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -182,7 +188,7 @@ class _Crawl:
     async def _missing(self, links: Iterable[Link]) -> AsyncIterator[Link]:
         """The links without an outcome, but for those that are over the limit of their host."""
         for link in links:
-            known = _key(link.url) in self._done
+            known = self._is_done(link)
             try:
                 self._hosts.count_link(link.url)
             except PageProblem as problem:
@@ -193,6 +199,11 @@ class _Crawl:
                 self._advance()
             else:
                 yield link
+
+    def _is_done(self, link: Link) -> bool:
+        key = np.uint64(_key(link.url))
+        place = int(np.searchsorted(self._done, key))
+        return place < len(self._done) and bool(self._done[place] == key)
 
     async def _start(self, link: Link, ask: Callable[[Link, Hosts], Awaitable[pages.Page]]) -> None:
         await self._window.acquire()
