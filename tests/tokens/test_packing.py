@@ -120,7 +120,8 @@ def write_or_die(path, data):
     if path.name == name and when == "before": os.kill(os.getpid(), signal.SIGKILL)
     write(path, data)
     if path.name == name: os.kill(os.getpid(), signal.SIGKILL)
-storage.write_bytes = write_or_die
+for room in (storage, storage.files, storage.documents):
+    room.write_bytes = write_or_die
 packing.pack(corpus, Tokenizer.load(tokenizer), out, shard_tokens=100)
 """
 
