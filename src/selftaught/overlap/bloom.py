@@ -65,19 +65,34 @@ class Bloom:
 
         Raises MismatchError where distinct ones pass the capacity: the rate would not hold.
         """
+        alone = len(self.blocks) < PARTED_BLOCKS or len(hashes) < _MANY
         with self._gate:
-            hashes = self._admitted(hashes)
-            if len(self.blocks) < PARTED_BLOCKS or len(hashes) < _MANY:
+            self.keys += len(hashes)
+            taken = not alone and self._take(len(hashes))
+        if not alone and not taken:
+            # Looked up outside of the gate: of text that repeats itself most is there already, and there may be much of it.
+            hashes = hashes[~self.contains(hashes)]
+            with self._gate:
+                taken = self._take(len(hashes))
+        if not taken:
+            with self._gate:
                 self._gate.wait_for(lambda: not self._under_way)
-                insert(self.blocks, hashes)
-                return
-            self._under_way += 1
+                insert(self.blocks, self._fitting(hashes))
+            return
         try:
             self._insert_by_part(hashes)
         finally:
             with self._gate:
                 self._under_way -= 1
                 self._gate.notify_all()
+
+    def _take(self, count: int) -> bool:
+        """Let an insertion of so many begin, if there is room without reckoning."""
+        if count > self._room:
+            return False
+        self._room -= count
+        self._under_way += 1
+        return True
 
     def _insert_by_part(self, hashes: Array) -> None:
         """Part after part, which the processor's cache has room for; each thread begins with another one."""
@@ -90,11 +105,9 @@ class Bloom:
             with self._parts[number]:
                 insert(self.blocks, keys[ends[number - 1] if number else 0 : ends[number]])
 
-    def _admitted(self, hashes: Array) -> Array:
-        """Count hashes that are to be inserted; of those that might not fit only what is new."""
-        self.keys += len(hashes)
+    def _fitting(self, hashes: Array) -> Array:
+        """Hashes that are inserted while nobody else does; of those that might not fit only what is new."""
         if len(hashes) > self._room:
-            self._gate.wait_for(lambda: not self._under_way)
             self._room = self._reckoned_room()
         if len(hashes) > self._room:
             hashes = hashes[~self.contains(hashes)]
