@@ -111,10 +111,8 @@ class _Kept:
 
     def __init__(self, path: Path) -> None:
         self._path, self._waiting = path, bytearray()
-        data = storage.read_bytes(path) if path.is_file() else b""
-        whole = data[: data.rfind(b"\n") + 1]  # a kill may have cut the last line short
-        storage.write_bytes(path, whole)
-        self.rows = storage.read_lines(path, Row)
+        lines = storage.whole_lines(path) if path.is_file() else []
+        self.rows = [storage.decode_json(line, Row, path) for line in lines]
         self._count = len(self.rows)
 
     def add(self, row: Row) -> None:
@@ -132,8 +130,8 @@ class _Kept:
         """Give the rows their name."""
         if self._waiting:
             self._write()
-        storage.write_bytes(path, storage.read_bytes(self._path))
-        self._path.unlink()
+        storage.write_bytes(path, storage.read_bytes(self._path) if self._count else b"")
+        self._path.unlink(missing_ok=True)
 
 
 def _print(command: Classify) -> None:

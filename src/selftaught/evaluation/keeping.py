@@ -124,7 +124,7 @@ class Keeping:
         """Seconds that the answers which are kept took when they were made."""
         if not self.unfinished.is_file() or self.group.rank:
             return 0.0
-        return sum(one.seconds for one in _decoded(self._whole_lines()[1:], _Spent))
+        return sum(one.seconds for one in _decoded(storage.whole_lines(self.unfinished)[1:], _Spent))
 
     def finish(self) -> None:
         """Forget unfinished answers: all of them are written elsewhere."""
@@ -136,7 +136,7 @@ class Keeping:
             self.folder.mkdir(parents=True, exist_ok=True)
             storage.append_line(self.unfinished, msgspec.json.encode(self.measure))
             return []
-        rows = self._whole_lines()
+        rows = storage.whole_lines(self.unfinished)
         if not rows:
             self.unfinished.unlink()
             return self._kept(kind)
@@ -146,14 +146,6 @@ class Keeping:
                 f"{self.unfinished} was begun otherwise", got=", ".join(changed), hint="Choose another --out."
             )
         return list(_decoded(rows[1:], kind))
-
-    def _whole_lines(self) -> list[bytes]:
-        """The lines of the file; one that was cut short by a kill is removed from it."""
-        data = storage.read_bytes(self.unfinished)
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            storage.write_bytes(self.unfinished, whole)
-        return whole.splitlines()
 
 
 def _require_names(task: str, asked: Sequence[Identified]) -> None:

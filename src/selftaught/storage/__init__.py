@@ -5,7 +5,15 @@ synchronised and renamed.
 """
 
 from selftaught.storage.compression import reading
-from selftaught.storage.documents import decode_json, read_json, read_lines, write_json, write_jsonl, writing_rows
+from selftaught.storage.documents import (
+    decode_json,
+    read_json,
+    read_lines,
+    whole_lines,
+    write_json,
+    write_jsonl,
+    writing_rows,
+)
 from selftaught.storage.files import (
     LOCK_FILE,
     TEMPORARY,
@@ -54,6 +62,7 @@ __all__ = [
     "sweep",
     "temporary",
     "unfinished",
+    "whole_lines",
     "write_bytes",
     "write_json",
     "write_jsonl",

@@ -38,6 +38,15 @@ def decode_json(data: bytes, kind: type[T], path: Path) -> T:
         raise DamagedFileError(f"{path} cannot be read", expected=f"JSON of a {wanted}", got=str(problem)) from problem
 
 
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file that is added to; one that a kill cut short is removed from it, so that more can follow."""
+    data = read_bytes(path)
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        write_bytes(path, whole)
+    return whole.splitlines()
+
+
 def read_lines(path: Path, kind: type[T]) -> list[T]:
     """Read a JSON-lines file; a last line cut short by a kill is left out."""
     lines = read_bytes(path).split(b"\n")
