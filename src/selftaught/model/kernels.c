@@ -254,6 +254,20 @@ static void finish(const Product *p, const float *sums, long row, long column, i
         }
 }
 
+/* What `finish` reads and writes of a tile is fetched while the product is computed: else it waits for memory longer than it computes. */
+INLINE void fetch(const Product *p, long row, long column, int rows) {
+    const long wide = p->kind == FLOATS || p->kind == ADDED ? sizeof(float) : sizeof(half), line = 64 / wide;
+    for (int r = 0; r < rows; r++) {
+        const long at = (row + r) * p->result_stride + column;
+        for (long c = 0; c < PANEL; c += line) {
+            __builtin_prefetch((char *)p->result + (at + c) * wide, 1);
+            if (p->kind == ADDED && p->base != p->result) __builtin_prefetch(p->base + at + c);
+            if (p->kind == ACTIVATED || p->kind == ACTIVATED_BACK) __builtin_prefetch(p->second + at + c, 1);
+            if (p->kind == ACTIVATED_BACK) __builtin_prefetch(p->inner + at + c);
+        }
+    }
+}
+
 /* Some rows and panels of the result, all of the depth. */
 static void part(const Product *p, const half *packed, long row, long rows, long panel, long panels, float *held, half *turned) {
     const long pairs = (p->depth + 1) / 2, tiles = (rows + ROWS - 1) / ROWS;
@@ -269,6 +283,7 @@ static void part(const Product *p, const half *packed, long row, long rows, long
             for (long t = 0; t < tiles; t++) {
                 const int some = rows - t * ROWS < ROWS ? rows - t * ROWS : ROWS;
                 float *sums = p->depth > DEPTH ? held + (n * tiles + t) * TILE : held;
+                if (last) fetch(p, row + t * ROWS, (panel + n) * PANEL, some);
                 if (p->turned) panel_tile((const int32_t *)turned + t * ROWS, right, (deep + 1) / 2, sums, k > 0, some, vectors);
                 else {
                     const half *left = p->left + (row + t * ROWS) * p->left_stride + k;
