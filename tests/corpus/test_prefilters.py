@@ -17,6 +17,7 @@ UNDERSTOOD = (
     ".//*[self::div or self::p][@data-a or re:test(@id|@class, 'cookie') or contains(translate(@role, 'N', 'n'), 'nav')]",
     ".//*[self::div or self::section][re:test(@id, '^(?:foot|side)') or re:test(@class, '^ad$|bar')][not(.//h1) or @id='foot']",
     ".//*[@class='x' or starts-with(@id|@class, 'reply-') or contains(@style, 'display: none') or @aria-hidden='true']",
+    ".//*[self::div or self::p][re:test(@id, '^[Ss]ide(?!bar)|^Fo+t$') or re:test(@class, '^straße$', 'i')]",
 )
 LEFT = (
     ".//header",
@@ -24,6 +25,9 @@ LEFT = (
     ".//*[self::div][not(@class='x')]",
     ".//*[self::div][@class='x'][1]",
     "(.//p)[1]",
+    ".//*[self::p][re:test(@class, '[^a-z]')]",
+    ".//*[self::p][re:test(@class, '\\W')]",
+    ".//*[self::p][re:test(@class, '(?<!x)y')]",
 )
 FIRST = (
     "(.//*[self::div or self::p][@class='x' or contains(@id, 'foot')])[1]",
@@ -46,6 +50,9 @@ def page(seed: int) -> Any:
         "display: none",
         "true",
         "b\nad",
+        "sideBar",
+        "STRASSE",
+        "Straße",
         "",
     )
     names = ("class", "id", "role", "style", "aria-hidden", "data-a")

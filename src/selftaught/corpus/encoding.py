@@ -38,7 +38,7 @@ def _declared_or_detected(body: bytes, content_type: str) -> str:
         except (LookupError, UnicodeError):
             continue
         broken = text.count("\ufffd")
-        if broken <= _share_forgiven(name) * sum(not sign.isascii() for sign in text):
+        if broken <= _share_forgiven(name) * (len(text) - len(text.encode("ascii", "ignore"))):
             return text
         if broken < fewest:
             best, fewest = text, broken

@@ -1,9 +1,9 @@
-"""XPath expressions that look closely only at the elements which may match, for the same result in a fraction of the time.
+"""trafilatura made faster, for the same result: XPath expressions that look closely only at the elements which may match.
 
-trafilatura tells what is boilerplate by expressions that try dozens of patterns on the class and id of every element, which takes
-a third of its time. Here each element's attributes are first looked up among those seen before, which most elements share with
-others, and the expression itself is asked only where one of its words stands in them. An expression whose form is not understood
-stays as it is.
+It tells what is boilerplate by expressions that try dozens of patterns on the class and id of every element, which takes a third
+of its time. Here each element's attributes are first looked up among those seen before, which most elements share with others,
+and the expression itself is asked only where one of its words stands in them. An expression whose form is not understood stays
+as it is. A tenth of the time more goes when its parser no longer asks a function of Python's for the class of each element.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from functools import cache
 from typing import Any
 
+import lxml.html
 from lxml import etree
 
 _NAMESPACES = {"re": "http://exslt.org/regular-expressions"}
@@ -20,6 +21,9 @@ _FIRST = re.compile(r"\((.*)\)\s*\[1\]", re.DOTALL)
 _LITERAL = re.compile(r"(?P<pattern>re:test\(\s*[^,()]*,\s*)?'(?P<text>[^']*)'")
 _TRANSLATED = re.compile(r"translate\((@[\w-]+)\s*,[^)]*\)")
 _FLAGS = re.compile(r",\s*'i'\s*\)")
+_NOT_BEFORE = re.compile(r"\(\?![^()]*\)")
+_UNLIKE = re.compile(r"\(\?[^:]|\[\^|\\[A-Z]")
+"""What can keep a pattern from matching a text that is folded to lower case: other groups than (?:, negated sets and classes."""
 _REMEMBERED = 50_000
 _LISTS = (
     *("RAW_TREE_PRUNE_XPATH", "REMOVE_COMMENTS_AND_LISTS_XPATH", "REMOVE_COMMENTS_XPATH", "OVERALL_DISCARD_XPATH"),
@@ -32,9 +36,9 @@ _FIRST_OF = ("BODY_XPATH",)
 class Prefiltered:
     """The expression `.//*[self::a or self::b][conditions on attributes]`, asked of the elements that may match only."""
 
-    def __init__(self, path: str, tags: list[str], rest: str, *, only_first: bool) -> None:
+    def __init__(self, path: str, tags: list[str], rest: str, words: re.Pattern[str], *, only_first: bool) -> None:
         self.path = path
-        self._tags, self._words, self._only_first = tags or ["*"], _words(path), only_first
+        self._tags, self._words, self._only_first = tags or ["*"], words, only_first
         self._exactly = etree.XPath(f"self::*{rest}", namespaces=_NAMESPACES)
         self._names = sorted(set(re.findall(r"@([\w-]+)", path)))
         self._seen: dict[tuple[str | None, ...], bool] = {}
@@ -57,8 +61,8 @@ class Prefiltered:
         if len(self._seen) >= _REMEMBERED:
             self._seen.clear()
         pairs = zip(self._names, values, strict=True)
-        text = "\n".join(f"{name}\n{value}" for name, value in pairs if value is not None)
-        self._seen[values] = found = bool(self._words.search(text))
+        text = "\n".join([f"{name}\n{value}" for name, value in pairs if value is not None])
+        self._seen[values] = found = bool(self._words.search(text.casefold()))
         return found
 
 
@@ -75,24 +79,35 @@ def prefiltered(expression: Any, *, only_first: bool = False) -> Any:
     if "|" in bare or "[1]" in bare or "not(" in bare.partition("][")[0]:
         return expression
     tags = re.findall(r"self::(\w+)", form["tags"] or "")
-    return Prefiltered(path, tags, form["rest"], only_first=only_first)
+    words = _words(path)
+    return Prefiltered(path, tags, form["rest"], words, only_first=only_first) if words else expression
 
 
-def _words(path: str) -> re.Pattern[str]:
-    """What stands in the attributes of any element that matches: the expression's texts, patterns and names of attributes."""
+def _words(path: str) -> re.Pattern[str] | None:
+    """What stands in the attributes of any element that matches: the expression's texts, patterns and names of attributes.
+
+    All in lower case, for attributes in lower case: without its flag for case a pattern skips at once what no match begins with.
+    """
     path = _FLAGS.sub(")", _TRANSLATED.sub(r"\1", path))
-    texts = [found["text"] if found["pattern"] else re.escape(found["text"]) for found in _LITERAL.finditer(path)]
+    texts = [
+        _NOT_BEFORE.sub("", found["text"]) if found["pattern"] else re.escape(found["text"])
+        for found in _LITERAL.finditer(path)
+    ]
     names = re.findall(r"(?:\[|\bor)\s*@([\w-]+)\s*(?=\bor\b|\])", path)
-    return re.compile(
-        "|".join(f"(?:{text})" for text in (*texts, *map(re.escape, names))), re.IGNORECASE | re.MULTILINE
-    )
+    if any(map(_UNLIKE.search, texts)):
+        return None
+    words = dict.fromkeys(f"(?:{text})".casefold() for text in (*texts, *map(re.escape, names)))
+    return re.compile("|".join(words), re.MULTILINE)
 
 
 @cache
 def quicken() -> None:
-    """Prefilter the expressions of trafilatura, for this process."""
-    from trafilatura import xpaths
+    """Prefilter the expressions of trafilatura and quicken its parser, for this process."""
+    from trafilatura import utils, xpaths
 
+    utils.HTML_PARSER.set_element_class_lookup(
+        etree.ElementDefaultClassLookup(element=lxml.html.HtmlElement, comment=lxml.html.HtmlComment)
+    )
     for name in (*_LISTS, *_FIRST_OF):
         expressions: list[Any] = getattr(xpaths, name, [])
         expressions[:] = [prefiltered(expression, only_first=name in _FIRST_OF) for expression in expressions]
