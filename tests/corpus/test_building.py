@@ -54,6 +54,27 @@ def test_extraction_does_not_fall_below_what_it_was(shared_data: Path, name: str
         assert sum(found) / len(found) >= floor, extractor
 
 
+STRINGS_FLOORS = (0.943, 0.888)
+
+
+@pytest.mark.slow
+def test_strings_that_must_and_must_not_be_found(shared_data: Path) -> None:
+    folder = shared_data / "html" / "trafilatura-part"
+    rows = [json.loads(line) for gold in folder.glob("gold*.jsonl") for line in gold.read_bytes().splitlines()]
+    for extractor, floor in zip(get_args(ExtractorName), STRINGS_FLOORS, strict=True):
+        right = wrong = wanted = 0
+        for row in rows:
+            text = plain(extract_text(gzip.decompress((folder / row["file"]).read_bytes()), "text/html", extractor))
+            right += sum(plain(one) in text for one in row["must_contain"])
+            wrong += sum(plain(one) in text for one in row["must_not_contain"])
+            wanted += len(row["must_contain"])
+        assert 2 * right / (right + wrong + wanted) >= floor, extractor
+
+
+def plain(text: str) -> str:
+    return " ".join(text.split())
+
+
 def test_plain_text_is_taken_as_it_is() -> None:
     assert extract_text("é".encode(), "text/plain; charset=utf-8") == "é"
 
