@@ -24,7 +24,9 @@ typedef uint16_t half; /* the bits of a bfloat16 */
 #define DEPTH 1024 /* numbers of the inner dimension at a time, so that a panel of them stays in the second cache */
 #define CHUNK 96   /* rows of the result that a thread takes at a time, */
 #define TURNED 64  /* or so many where the left matrix has to be turned */
-#define RANGE 4    /* panels of the result that it takes with them */
+#define RANGE 4    /* panels of the result that it takes with them, */
+#define WIDE 12    /* or so many, since it turns the rows anew for each such range */
+#define AHEAD 16   /* rows that are fetched before they are packed */
 
 /* --- Numbers. */
 
@@ -127,10 +129,11 @@ static void pack_along(const void *from, int is_float, long stride, long columns
     for (long pair = 0; pair < pairs; pair += LANES)
         for (int v = 0; v < VECTORS; v++) {
             __m512i row[16];
-            for (int c = 0; c < LANES; c++)
-                row[c] = v * LANES + c < columns
-                             ? pairs_of((const char *)from + (v * LANES + c) * stride * size, is_float, 2 * pair, depth - 2 * pair)
-                             : _mm512_setzero_si512();
+            for (int c = 0; c < LANES; c++) {
+                const char *line = (const char *)from + (v * LANES + c) * stride * size;
+                for (long at = 0; at < 2 * LANES * size; at += 64) __builtin_prefetch(line + (2 * pair + PANEL) * size + at);
+                row[c] = v * LANES + c < columns ? pairs_of(line, is_float, 2 * pair, depth - 2 * pair) : _mm512_setzero_si512();
+            }
             turn(row);
             long count = pairs - pair < LANES ? pairs - pair : LANES;
             for (int p = 0; p < count; p++) _mm512_storeu_si512(to + ((pair + p) * PANEL + v * LANES) * 2, row[p]);
@@ -154,6 +157,10 @@ static void pack_across(const void *from, int is_float, long stride, long column
     }
     for (long k = 0; k < depth; k += 2) {
         const char *low = (const char *)from + k * stride * size, *high = low + stride * size;
+        for (long at = AHEAD * stride * size; at < AHEAD * stride * size + PANEL * size; at += 64) {
+            __builtin_prefetch(low + at);
+            __builtin_prefetch(high + at);
+        }
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) {
             __m512i pairs = wide_halves(low, is_float, v * LANES, mask[v]);
@@ -303,10 +310,11 @@ static void *room(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 6
 int product(const Product *p) {
     const long panels = (p->columns + PANEL - 1) / PANEL, pairs = (p->depth + 1) / 2, size = p->right_is_float ? 4 : 2;
     const long chunk = p->turned ? TURNED : CHUNK, chunks = (p->rows + chunk - 1) / chunk;
-    long range = RANGE; /* the split changes no sum */
+    long range = p->turned ? WIDE : RANGE; /* the split changes no sum */
     while (range > 1 && chunks * ((panels + range - 1) / range) < 4 * p->threads) range /= 2;
     const long ranges = (panels + range - 1) / range, blocks = (p->depth + DEPTH - 1) / DEPTH;
-    const long own = (CHUNK / ROWS) * RANGE * TILE + (p->turned ? DEPTH * PANEL / 2 : 0);
+    const long tiles = (chunk + ROWS - 1) / ROWS * range, own = tiles * TILE + (p->turned ? DEPTH * PANEL / 2 : 0);
+    const int wider = p->columns > p->rows; /* The larger matrix passes by once, while the other one stays in a cache. */
     half *packed = room(panels * pairs * PANEL * 2 * sizeof(half));
     float *threads_own = room(p->threads * own * sizeof(float));
     if (!packed || !threads_own) {
@@ -327,10 +335,10 @@ int product(const Product *p) {
             else pack_across(from, p->right_is_float, p->right_stride, columns, deep, to, NULL);
         }
         float *held = threads_own + omp_get_thread_num() * own;
-        half *turned = (half *)(held + (CHUNK / ROWS) * RANGE * TILE);
+        half *turned = (half *)(held + tiles * TILE);
 #pragma omp for schedule(dynamic)
         for (long job = 0; job < chunks * ranges; job++) {
-            const long row = job / ranges * chunk, panel = job % ranges * range;
+            const long row = (wider ? job % chunks : job / ranges) * chunk, panel = (wider ? job / chunks : job % ranges) * range;
             const long rows = p->rows - row < chunk ? p->rows - row : chunk;
             part(p, packed, row, rows, panel, panels - panel < range ? panels - panel : range, held, turned);
         }
