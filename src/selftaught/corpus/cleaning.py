@@ -16,10 +16,11 @@ boilerplate       a short text that is a message of the site              C4: li
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from selftaught.corpus.ranges import require_least, require_share
@@ -36,8 +37,8 @@ _LANGUAGE_LOOKED_AT = 10_000
 _NGRAM_SHARES = {2: 0.20, 3: 0.18, 4: 0.16}
 """Gopher, table A1: highest share of the characters (here: words) of a text that its most frequent group of words makes up."""
 _FEWEST_NGRAMS = 50
-_UNICODE = 0x110000
-_LETTER, _BLANK = 1, 2
+_WORDS = re.compile(r"[^\W_]+")
+"""Letters and digits, as in the normal form of `corpus.ngrams`."""
 _STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))
 _BULLETS = tuple("\u2022\u2023\u25aa\u25cf\u25e6*-")
 _ELLIPSES = ("...", "\u2026")
@@ -131,23 +132,13 @@ class _Signs:
 def _counted(text: str) -> _Signs:
     import numpy as np
 
-    if text.isascii():
-        kinds = _kinds(128)[np.frombuffer(text.encode(), dtype=np.uint8)]
-    else:
-        kinds = _kinds(_UNICODE)[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")]
-    blank = kinds == _BLANK
-    words = int(np.count_nonzero(blank[:-1] & ~blank[1:])) + bool(len(blank) and not blank[0])
-    return _Signs(len(text) - int(np.count_nonzero(blank)), int(np.count_nonzero(kinds == _LETTER)), words)
+    from selftaught.corpus import codepoints
 
-
-@cache
-def _kinds(codes: int) -> Array:
-    """For each code point whether it is a letter, blank or something else."""
-    import numpy as np
-
-    signs = map(chr, range(codes))
-    kinds = (_LETTER if sign.isalpha() else _BLANK if sign.isspace() else 0 for sign in signs)
-    return np.fromiter(kinds, dtype=np.uint8, count=codes)
+    codes = codepoints.codes_of(text)
+    blank = codepoints.blank().take(codes)
+    words = int(np.count_nonzero(blank[:-1] > blank[1:])) + bool(len(blank) and not blank[0])
+    letters = int(np.count_nonzero(codepoints.alphabetic().take(codes)))
+    return _Signs(len(text) - int(np.count_nonzero(blank)), letters, words)
 
 
 class _Look:
@@ -201,25 +192,44 @@ def _repetition(look: _Look, rules: CleaningSettings) -> bool:
     lines = look.lines
     if sum(count - 1 for count in Counter(lines).values()) > rules.highest_repeated_share * len(lines):
         return True
-    return rules.repeated_words and _says_the_same(look.text)
+    return rules.repeated_words and _says_the_same(look.lowered)
 
 
-def _says_the_same(text: str) -> bool:
-    """Whether the most frequent group of 2, 3 or 4 words is too much of the text.
-
-    A group is no more frequent than its first pair: where pairs are rare enough, larger groups need not be counted.
-    """
-    from selftaught.corpus.ngrams import ngram_hashes
-
-    most = words = 0
-    for n, highest in _NGRAM_SHARES.items():
-        if words and most * n <= highest * (words - n + 1):
-            continue
-        hashes = ngram_hashes(text, n)
-        most, words = _most_frequent(hashes), len(hashes) + n - 1
-        if len(hashes) >= _FEWEST_NGRAMS and most > 1 and most * n > highest * len(hashes):
+def _says_the_same(lowered: str) -> bool:
+    """Whether the most frequent group of 2, 3 or 4 words is too much of the text. Few texts need their groups counted."""
+    words, most = _at_most(lowered)
+    if not any(_is_too_much(most, n, words - n + 1) for n in _NGRAM_SHARES):
+        return False
+    found = _WORDS.findall(lowered)
+    for n in _NGRAM_SHARES:
+        groups = Counter(zip(*(found[start:] for start in range(n)), strict=False))
+        if groups and _is_too_much(max(groups.values()), n, groups.total()):
             return True
     return False
+
+
+def _is_too_much(most: int, n: int, count: int) -> bool:
+    """Whether one group of n words is too much of a text of so many groups if it is there so often."""
+    return count >= _FEWEST_NGRAMS and most > 1 and most * n > _NGRAM_SHARES[n] * count
+
+
+def _at_most(lowered: str) -> tuple[int, int]:
+    """How many words a text has, and what no group of them is more frequent than.
+
+    A group is no more frequent than its first two words, nor those than pairs that begin, end and last as they do.
+    """
+    import numpy as np
+
+    from selftaught.corpus import codepoints
+
+    codes = codepoints.codes_of(f" {lowered} ")
+    inside = codepoints.alphanumeric().take(codes)
+    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    before, last = edges[::2], edges[1::2]
+    shapes = (codes[before + 1].astype(np.uint64) << np.uint64(42)) + (codes[last].astype(np.uint64) << np.uint64(21))
+    shapes = (shapes + (last - before).astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    shapes ^= shapes >> np.uint64(29)
+    return len(shapes), _most_frequent(shapes[:-1] * np.uint64(0xD6E8FEB86659FD93) + shapes[1:])
 
 
 def _most_frequent(hashes: Array) -> int:

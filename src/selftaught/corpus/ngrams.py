@@ -7,14 +7,14 @@ A word is a longest run of letters and digits (Unicode: `str.isalnum`) of the lo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
 
+from selftaught.corpus import codepoints
+
 HASH_BITS = 64
-UNICODE = 0x110000
 _BREAK, _MARK = b"\xff", b"\xfe"
 """Bytes that UTF-8 does not have, between texts: n-grams end there, or go on."""
 _LOWERED_IN_CONTEXT = "\u0130\u03a3"
@@ -56,8 +56,7 @@ def ngram_hashes_of(
 
     With `stream` n-grams reach from one text into the next; each counts for the text that it ends in.
     """
-    codes = 128 if all(text.isascii() for text in texts) else UNICODE
-    return ngram_hashes_in(joined(texts, stream=stream), len(texts), n, codes)
+    return ngram_hashes_in(joined(texts, stream=stream), len(texts), n)
 
 
 def joined(texts: Sequence[str], *, stream: bool = False) -> bytes:
@@ -65,11 +64,11 @@ def joined(texts: Sequence[str], *, stream: bool = False) -> bytes:
     return (_MARK if stream else _BREAK).join([_encoded(text) for text in texts])
 
 
-def ngram_hashes_in(data: bytes, count: int, n: int, codes: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """`ngram_hashes_of` for so many texts that are joined already, all code points of which are below `codes`."""
+def ngram_hashes_in(data: bytes, count: int, n: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """`ngram_hashes_of` for so many texts that are joined already."""
     hashes = np.empty(len(data) // 2 + 1, dtype=np.uint64)
     ends = np.zeros(count, dtype=np.int64)
-    found: int = _hash_ngrams(np.frombuffer(data, dtype=np.uint8), _folded(codes), n, hashes, ends)
+    found: int = _hash_ngrams(np.frombuffer(data, dtype=np.uint8), codepoints.folded(), n, hashes, ends)
     return hashes[:found].copy(), ends
 
 
@@ -77,13 +76,6 @@ def _encoded(text: str) -> bytes:
     if not text.isascii() and any(sign in text for sign in _LOWERED_IN_CONTEXT):
         text = text.lower()
     return text.encode("utf-8", "surrogatepass")
-
-
-@cache
-def _folded(codes: int) -> np.ndarray[Any, Any]:
-    """For each code point its lower case where that is a letter or digit, else 0."""
-    lowered = [chr(code).lower()[0] for code in range(codes)]
-    return np.array([ord(sign) if sign.isalnum() else 0 for sign in lowered], dtype=np.uint32)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numba
 import numpy as np
 
-from selftaught.corpus.ngrams import UNICODE, decoded, joined, ngram_hashes_in
+from selftaught.corpus import codepoints
+from selftaught.corpus.ngrams import decoded, joined, ngram_hashes_in
 
 SHINGLE_WORDS, MINIMA = 5, 126
 _DRAW = np.random.default_rng(20190214)
 _FACTORS = _DRAW.integers(1, 1 << 31, MINIMA, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
 _TERMS = _DRAW.integers(0, 1 << 32, MINIMA, dtype=np.uint32)
-_CASED = 0x20000
-"""No code point from here on has another lower case."""
 Array = np.ndarray[Any, Any]
 
 
@@ -40,25 +38,19 @@ class Signatures:
 def signatures_of(texts: Sequence[str], rows: int) -> Signatures:
     """What is kept of some texts, with so many minima in a band; minima that fill no band are left out."""
     data = joined(texts)
-    hashes, ends = ngram_hashes_in(data, len(texts), SHINGLE_WORDS, UNICODE)
+    hashes, ends = ngram_hashes_in(data, len(texts), SHINGLE_WORDS)
     shingles = (hashes >> np.uint64(32)).astype(np.uint32)
     bands = np.empty((len(texts), MINIMA // rows), dtype=np.uint64)
     _band_keys(shingles, ends, (_FACTORS, _TERMS), rows, bands)
     keys = np.zeros((len(texts), 2), dtype=np.uint64)
     if texts:
-        _exact_keys(np.frombuffer(data, dtype=np.uint8), _lowered(), keys)
+        _exact_keys(np.frombuffer(data, dtype=np.uint8), codepoints.lowered(), keys)
     return Signatures(keys, bands, shingles, ends)
 
 
 def minima(shingles: Array) -> Array:
     """MinHash signature: for each of 126 hash functions the least value over all shingles (32 bits)."""
     return np.asarray(_minima(shingles, _FACTORS, _TERMS))
-
-
-@cache
-def _lowered() -> Array:
-    """The lower case of each code point (but for dotted capital I, whose lower case is two and which does not come here)."""
-    return np.array([ord(chr(code).lower()[0]) for code in range(_CASED)], dtype=np.uint32)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -77,7 +69,7 @@ def _exact_keys(data, lowered, keys):  # type: ignore[no-untyped-def]
             place += 1
         elif sign < 0xFE:
             code, place = decoded(data, place)
-            code = lowered[code] if code < len(lowered) else code
+            code = lowered[code]
             blank = 0
             if code < 0x80:  # the lower case of the Kelvin sign is k
                 packed[size] = code

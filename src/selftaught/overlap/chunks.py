@@ -15,13 +15,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from selftaught.corpus.ngrams import UNICODE, ngram_hashes_in, ngram_hashes_of, words
+from selftaught.corpus.ngrams import ngram_hashes_in, ngram_hashes_of, words
 from selftaught.overlap.sources import BREAK, Lines, Source, Stretch
 
 Array = np.ndarray[Any, Any]
 PIECE_CHARACTERS = 1 << 22
-_FEW_BYTES = 1 << 16
-"""In so few it is worth looking whether all is ASCII: the table of all Unicode takes a third of a second to make."""
 T = TypeVar("T")
 
 
@@ -116,8 +114,7 @@ def hashed(piece: Piece, n: int, *, stream: bool = False) -> Hashed:
         data, count = piece.joined()
         if not count:
             return Hashed(np.empty(0, np.uint64), np.empty(0, np.int64))
-        codes = 128 if len(data) < _FEW_BYTES and data.replace(BREAK, b"").isascii() else UNICODE
-        hashes, ends = ngram_hashes_in(data, count, n, codes)
+        hashes, ends = ngram_hashes_in(data, count, n)
         return Hashed(hashes, ends, lambda: [text.decode() for text in data.split(BREAK)])
     if not stream:
         return Hashed(*ngram_hashes_of(piece.texts, n), lambda: piece.texts)
