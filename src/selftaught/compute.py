@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
@@ -28,6 +28,9 @@ from selftaught.errors import SelftaughtError, UsageError
 if TYPE_CHECKING:
     import torch
 
+_CGROUP = Path("/sys/fs/cgroup")
+_TOO_LITTLE = ("not enough memory", "out of memory", "can't allocate memory")
+"""What PyTorch says where memory that is no accelerator's cannot be had: a bare RuntimeError."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """From malloc.h."""
 _MADV_HUGEPAGE, _LARGE_PAGE = 14, 1 << 21
@@ -99,6 +102,18 @@ def prefer_large_pages(address: int, size: int) -> None:
     whole = (address + size - first) // _LARGE_PAGE * _LARGE_PAGE
     if sys.platform == "linux" and advise is not None and whole > 0:
         advise(ctypes.c_void_p(first), ctypes.c_size_t(whole), _MADV_HUGEPAGE)
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Whatever number of torch's threads the block sets, afterwards there are as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def follow_parent() -> None:
@@ -313,6 +328,40 @@ def device_memory_bytes(machine: Machine) -> int:
     import torch
 
     return int(torch.cuda.max_memory_allocated())
+
+
+def free_memory_bytes(device: str) -> int | None:
+    """Memory that may still be taken where tensors are computed; None where the system does not tell."""
+    if device.startswith("cuda"):
+        import torch
+
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
+    try:
+        told = Path("/proc/meminfo").read_text(encoding="ascii")
+        free = 1024 * int(told.partition("MemAvailable:")[2].split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    with suppress(OSError, ValueError):  # the limit of a container, where there is one
+        most, taken = (int((_CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        free = min(free, max(0, most - taken))
+    return free
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether something failed for want of memory, wherever that was."""
+    import torch
+
+    words = str(problem).lower()
+    return isinstance(problem, MemoryError | torch.OutOfMemoryError) or any(part in words for part in _TOO_LITTLE)
+
+
+def release_memory() -> None:
+    """Give back what failed work held on an accelerator."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def measured_flops_per_second(machine: Machine, *, repeats: int = 5) -> float:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from selftaught.errors import UsageError
 from selftaught.inference import compiled, likelihood, reading
+from selftaught.inference.budget import Budget
 from tests.reference import scoring
 from tests.reference.networks import network
 
@@ -61,7 +62,7 @@ def some_pairs(count=32):
 def test_neither_batches_nor_order_nor_company_matter(monkeypatch, reader, tokens, branches):
     pairs = some_pairs()
     alone = [likelihood.score(READERS[reader], [pair])[0] for pair in pairs]
-    monkeypatch.setattr(reading, "LINE_TOKENS", tokens)
+    monkeypatch.setattr(READERS[reader], "budget", Budget(tokens, least=tokens, most=tokens))
     monkeypatch.setattr("selftaught.inference.trees.BRANCH_TOKENS", branches)
     monkeypatch.setitem(likelihood.LOGITS, "cpu", tokens)
     order = random.Random(tokens).sample(range(len(pairs)), len(pairs))

@@ -1,21 +1,28 @@
 """Log-probabilities of continuations given contexts, for many pairs at once. Knows ids only.
 
-What pairs share is computed once (`inference.trees`), and only the states that predict a scored token meet the head. Shapes:
+What pairs share is computed once (`inference.trees`), and only the states that predict a scored token meet the head. How much
+is read at a time is found meanwhile (`inference.budget`). Shapes:
 K scored tokens, U states that predict them, V vocabulary.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 
+from selftaught import compute
 from selftaught.errors import UsageError
 from selftaught.inference import compiled, reading, trees
 from selftaught.inference.reading import Reader
-from selftaught.inference.trees import Pair, Wanted
+from selftaught.inference.trees import Pair, Tree, Wanted
+
+_Rows: TypeAlias = dict[int, list[tuple[float, bool, bool]]]
+"""Of each pair, by its number, what `Scored` holds of each token."""
 
 LOGITS = {"cpu": 1 << 22, "cuda": 1 << 27}
 """Logits that exist at a time: on a processor, more make its product faster until they no longer fit into its cache."""
@@ -49,17 +56,47 @@ def score(
     fitted = [_fit(pair, reader) for pair in pairs]
     results = [Scored((), (), ())] * len(pairs)
     untold = sum(not continuation for _, continuation in pairs)
-    for batch in reader.batches(trees.trees(fitted)):
-        found: dict[int, list[tuple[float, bool, bool]]] = {number: [] for tree in batch for number in tree.members}
-        for wanted, states_UC in reader.read(batch, fitted):
-            predicted = zip(*_predictions(reader, states_UC, wanted, barred), strict=True)
-            for number, one in zip(wanted.pairs.tolist(), predicted, strict=True):
-                found[number].append(one)
+    for found in _found(reader, trees.trees(fitted), fitted, barred):
         for number, rows in found.items():
             results[number] = Scored(*zip(*rows, strict=True))
         untold = _tell(advance, untold + len(found))
     _tell(advance, untold)
     return results
+
+
+def _found(reader: Reader, asked: Sequence[Tree], pairs: Sequence[Pair], barred: Sequence[int]) -> Iterator[_Rows]:
+    """What trees predict, some at a time; where memory runs out, fewer from then on, and those once more."""
+    waiting, again = reader.batches(asked), list[list[Tree]]()
+    while batch := again.pop() if again else next(waiting, None):
+        started, tokens = time.perf_counter(), sum(tree.tokens for tree in batch)
+        found = _attempt(reader, batch, pairs, barred)
+        if found is not None:
+            reader.budget.passed(tokens, time.perf_counter() - started)
+            yield found
+            continue
+        if reader.budget.tokens == 1:
+            raise UsageError(
+                f"not enough memory for {tokens:,} tokens",
+                hint="End other programs, or take a smaller model; --precision bfloat16 takes less.",
+            )
+        compute.release_memory()
+        reader.budget.halve()
+        again += trees.halves(batch)
+
+
+def _attempt(reader: Reader, batch: list[Tree], pairs: Sequence[Pair], barred: Sequence[int]) -> _Rows | None:
+    """What some trees predict, or None where there is too little memory. All that was made for it is gone by then."""
+    found: _Rows = {number: [] for tree in batch for number in tree.members}
+    try:
+        for wanted, states_UC in reader.read(batch, pairs):
+            predicted = zip(*_predictions(reader, states_UC, wanted, barred), strict=True)
+            for number, one in zip(wanted.pairs.tolist(), predicted, strict=True):
+                found[number].append(one)
+    except (MemoryError, RuntimeError) as problem:
+        if not compute.is_out_of_memory(problem):
+            raise
+        return None
+    return found
 
 
 def _tell(advance: Callable[[int], None] | None, count: int) -> int:
@@ -89,7 +126,8 @@ def _predictions(
     log_probs: list[float] = []
     greedy: list[bool] = []
     allowed: list[bool] = []
-    size = max(16, LOGITS["cpu" if reader.device.type == "cpu" else "cuda"] // reader.shape.vocabulary)
+    logits = LOGITS["cpu" if reader.device.type == "cpu" else "cuda"] >> reader.budget.halvings
+    size = max(16, logits // reader.shape.vocabulary)
     for start in range(0, len(states_UC), size):
         first, last = wanted.states.searchsorted((start, start + size))
         rows_K, targets_K = (

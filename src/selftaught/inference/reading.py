@@ -20,16 +20,20 @@ import torch
 from torch.nn import functional
 
 from selftaught.inference import compiled, trees
+from selftaught.inference.budget import Budget
 from selftaught.inference.trees import Line, Pair, Tree, Wanted
 from selftaught.model import cost
 from selftaught.model.cache import Cache, remembered_as
 from selftaught.model.transformer import Block, Transformer
 
 SOURCE = Path(__file__).with_name("reading.c")
-LINE_TOKENS = 2048
-"""Tokens in a line: many, so that products are fast, but what stands between them still nearly fits into a processor's cache."""
-BATCH_TOKENS = 65536
+LINE_TOKENS = 512, 2048, 4096
+"""Tokens in a line: least, first and most. Fewer make products slow; more no longer fit into a processor's cache, and sums of
+longer products may be added up in another order."""
+BATCH_TOKENS = 4096, 65536, 1 << 20
 """Tokens in a batch of rows, padding included: what keeps an accelerator busy."""
+CHANNEL_BYTES = 64
+"""Memory that a token takes for each channel where it is most: in the feed-forward layer, four times as wide, in float32."""
 PACKED_PARAMETERS = 1 << 29
 """Networks of more weights are not kept a second time, packed, in float32: each product packs its own, a tenth slower."""
 
@@ -44,10 +48,17 @@ class Reader(ABC):
         self.shape, self.precision = model.shape, precision
         self.device = model.tokens.weight.device
         self._model = model
+        least, first, most = LINE_TOKENS if self.device.type == "cpu" else BATCH_TOKENS
+        self.budget = Budget(first, least=least, most=most, token_bytes=self._token_bytes(), device=str(self.device))
+        """Tokens that are read at a time, in all that this reader is asked."""
+
+    def _token_bytes(self) -> int:
+        """About what a token takes while it is read."""
+        return CHANNEL_BYTES * self.shape.channels
 
     @abstractmethod
     def batches(self, found: Sequence[Tree]) -> Iterator[list[Tree]]:
-        """Trees that are read at a time."""
+        """Trees that are read at a time, each as large as the budget is when it is asked for."""
 
     @abstractmethod
     def read(self, batch: Sequence[Tree], pairs: Sequence[Pair]) -> Iterator[tuple[Wanted, torch.Tensor]]:
@@ -73,9 +84,14 @@ def reader(model: Transformer, precision: Precision = "float32") -> Reader:
 class RowReader(Reader):
     """Reads trees as rows of two matrices, trunks and branches, on any device. The twin of the other."""
 
+    def _token_bytes(self) -> int:
+        """As in the base class, and what is remembered of it while branches are read."""
+        remembered = 2 * self.shape.layers * self.shape.channels * torch.float32.itemsize
+        return super()._token_bytes() + remembered
+
     def batches(self, found: Sequence[Tree]) -> Iterator[list[Tree]]:
         """As in the base class."""
-        return trees.batches(found, BATCH_TOKENS if self.device.type != "cpu" else LINE_TOKENS)
+        return trees.batches(found, self.budget)
 
     def read(self, batch: Sequence[Tree], pairs: Sequence[Pair]) -> Iterator[tuple[Wanted, torch.Tensor]]:
         """As in the base class."""
@@ -117,7 +133,7 @@ class LineReader(Reader):
 
     def batches(self, found: Sequence[Tree]) -> Iterator[list[Tree]]:
         """As in the base class."""
-        return trees.lines(found, LINE_TOKENS)
+        return trees.lines(found, self.budget)
 
     def read(self, batch: Sequence[Tree], pairs: Sequence[Pair]) -> Iterator[tuple[Wanted, torch.Tensor]]:
         """As in the base class."""
@@ -185,7 +201,7 @@ def product(
     # What torch.compile calls on processors, there since PyTorch 2.0 and without a public name.
     linear, pack = torch.ops.mkldnn._linear_pointwise, torch.ops.mkldnn._reorder_linear_weight  # noqa: SLF001
     if kept:
-        weight = pack(weight.contiguous(), LINE_TOKENS)
+        weight = pack(weight.contiguous(), LINE_TOKENS[1])
     return lambda inputs: linear(inputs, weight, bias, "gelu" if gelu else "none", [], gelu)
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from selftaught.inference.budget import Budget
+
 Pair = tuple[Sequence[int], Sequence[int]]
 """Context (at least one token) and continuation."""
 Array = np.ndarray[Any, Any]
@@ -119,12 +121,15 @@ def shared_beginning(one: Sequence[int], other: Sequence[int]) -> int:
     return next((place for place in range(most) if one[place] != other[place]), most)
 
 
-def lines(found: Sequence[Tree], tokens: int) -> Iterator[list[Tree]]:
-    """Cut trees into lines of about `tokens` tokens; the longest come first, so that too little memory shows at once."""
+def lines(found: Sequence[Tree], budget: Budget) -> Iterator[list[Tree]]:
+    """Cut trees into lines of as many tokens as the budget has then.
+
+    The longest come first, so that too little memory shows at once.
+    """
     line: list[Tree] = []
     filled = 0
     for tree in sorted(found, key=lambda tree: tree.tokens, reverse=True):
-        if line and filled + tree.tokens > tokens:
+        if line and filled + tree.tokens > budget.tokens:
             yield line
             line, filled = [], 0
         line.append(tree)
@@ -133,8 +138,8 @@ def lines(found: Sequence[Tree], tokens: int) -> Iterator[list[Tree]]:
         yield line
 
 
-def batches(found: Sequence[Tree], tokens: int) -> Iterator[list[Tree]]:
-    """Cut trees into batches of similar shape and about `tokens` tokens, padding included.
+def batches(found: Sequence[Tree], budget: Budget) -> Iterator[list[Tree]]:
+    """Cut trees into batches of similar shape and as many tokens as the budget has then, padding included.
 
     The longest come first, so that too little memory shows at once.
     """
@@ -146,12 +151,25 @@ def batches(found: Sequence[Tree], tokens: int) -> Iterator[list[Tree]]:
         size = len(tree.trunk), tree.branch_tokens
         trunk, branches = max(trunk, size[0]), max(branches, size[1])
         alike = not batch or (batch[0].branch_tokens > 0) == (tree.branch_tokens > 0)
-        if batch and ((len(batch) + 1) * (trunk + branches) > tokens or not alike):
+        if batch and ((len(batch) + 1) * (trunk + branches) > budget.tokens or not alike):
             yield batch
             batch, (trunk, branches) = [], size
         batch.append(tree)
     if batch:
         yield batch
+
+
+def halves(batch: list[Tree]) -> list[list[Tree]]:
+    """What is read at a time in two parts, or as it is where it is one text."""
+    if len(batch) > 1:
+        return [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+    (tree,) = batch
+    parts = (slice(0, len(tree.members) // 2), slice(len(tree.members) // 2, None))
+    return [
+        [Tree(trunk=tree.trunk, branches=tree.branches[part], members=tree.members[part])]
+        for part in parts
+        if tree.members[part]
+    ]
 
 
 def line(batch: Sequence[Tree]) -> Line:
