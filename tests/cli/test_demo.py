@@ -87,7 +87,7 @@ def test_continues_after_ctrl_c_and_kill_9_in_every_stage(text: Path, tmp_path: 
     for pattern in ("corpus/run.json", "tokenizer/run.json", "tokens/run.json"):
         _stop(words, signal.SIGKILL, out, pattern)
     assert _stop(words, signal.SIGINT, out, "models/*") == errors.INTERRUPTED
-    for pattern in ("models/*/step-*", "evaluation/*", "samples/*", "overlap"):
+    for pattern in ("models/*/step-*", "samples/*", "overlap", "evaluation/*"):
         _stop(words, signal.SIGKILL, out, pattern)
     finished = demo(*words[len(DEMO) :])
     assert finished.returncode == 0, finished.stderr[-3000:]

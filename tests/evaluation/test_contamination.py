@@ -97,9 +97,9 @@ def test_choices_of_each_kind_and_turns_of_conversations(tmp_path):
     assert (f1.without, f1.within) == (0.5, 0.5)
 
 
-def test_nothing_to_compare_is_said(tmp_path, lambada):
+def test_nothing_to_compare_is_said(tmp_path):
     with pytest.raises(InputError, match="selftaught overlap CORPUS --data DATA"):
-        contamination.by_overlap(lambada, tmp_path / "none", [score("lambada", "accuracy", 0.75)])
+        contamination.by_overlap(tmp_path / "scores", tmp_path / "none", [score("lambada", "accuracy", 0.75)])
 
 
 def test_the_verb_shows_both_halves(tmp_path, lm, monkeypatch, capsys):

@@ -22,6 +22,7 @@ from selftaught.report.records import (
     LearningPoint,
     Memorization,
     Overlap,
+    OverlapSplit,
     Passage,
     Piece,
     Recall,
@@ -170,6 +171,17 @@ def overlaps() -> list[Overlap]:
     ]
 
 
+def splits(name: str) -> list[OverlapSplit]:
+    """Half of what is known is remembered; no example of the other task is without overlap."""
+    of = {"model": name, "protocol": "p"}
+    halves = {"without_error": 0.03, "without_n": 115, "within_error": 0.02, "within_n": 1208}
+    none = {"without": None, "without_error": None, "without_n": 0, "within_error": 0.1, "within_n": 23}
+    return [
+        OverlapSplit(**of, task="lastword", metric="accuracy", value=0.4, without=0.125, within=0.75, **halves),
+        OverlapSplit(**of, task="heldout", metric="bits_per_byte", value=1.5, within=1.5, **none),
+    ]
+
+
 def make_corpus(folder: Path, *, minute: int = 0) -> None:
     """A corpus folder."""
     storage.write_json(folder / storage.RUN_FILE, record("corpus build", minute=minute, seconds=39.5))
@@ -192,6 +204,7 @@ def make_evaluation(folder: Path, name: str, *, minute: int, data: bool = True) 
     """An evaluation."""
     storage.write_json(folder / storage.RUN_FILE, record("evaluate", minute=minute, seconds=21.0))
     storage.write_json(folder / "results.json", scores(name, data=data))
+    storage.write_json(folder / "by-overlap.json", splits(name))
 
 
 def make_samples(folder: Path, name: str, *, minute: int) -> None:

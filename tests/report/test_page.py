@@ -143,6 +143,14 @@ def test_tables_hold_ours_and_theirs(page: str) -> None:
     assert "paper: LAMBADA, accuracy" in text
 
 
+def test_scores_are_shown_on_examples_with_and_without_overlap(page: str) -> None:
+    text = read(page).text
+    cells = " ".join(["12.5 %"] * len(fake_demo.SIZES))
+    assert f"Last words of held-out passages accuracy without overlap 115 {cells} with overlap 1,208 75.0 %" in text
+    assert "bits per byte without overlap 0 with overlap 23 1.500" in text  # nothing without overlap: no value
+    assert "from perplexity 8.6 to 8.7 and from 63.2 to 62.9 % accuracy" in text
+
+
 def test_shades_tokens_by_probability(demo: Path, page: str) -> None:
     for name in ("1x32", "4x192"):
         pieces = fake_demo.samples(name)[1].pieces

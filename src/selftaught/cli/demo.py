@@ -1,6 +1,6 @@
 """`selftaught demo`: the whole of the paper on a laptop, one printed command after another.
 
-Corpus, tokenizer, token shards, a ladder of four sizes trained on the same tokens, zero-shot tasks, samples, overlap, and
+Corpus, tokenizer, token shards, a ladder of four sizes trained on the same tokens, samples, overlap, zero-shot tasks, and
 one page that shows it all. Each step is a verb that can be typed alone; a second start continues where the first ended.
 """
 
@@ -105,9 +105,12 @@ def _demonstrate(command: Demo, opened: storage.Run) -> None:
         flags = settings.as_flags(plan, RECIPES[RECIPE])
         stages.run_verb(["train", RECIPE, "--tokens", str(tokens), "--out", str(out / "models" / name), *flags])
     for name in ladder:
-        _examine(command, out / "models" / name, name)
+        _draw(command, name)
+    data = ["--data", str(command.data)] if command.data else []
     samples = [str(out / "samples" / name) for name in ladder]
-    stages.run_verb(["overlap", str(corpus), *samples, "--out", str(out / "overlap")])
+    stages.run_verb(["overlap", str(corpus), *samples, *data, "--out", str(out / "overlap")])
+    for name in ladder:
+        _evaluate(command, name)
     stages.run_verb(["report", str(out)])
     for name in ("report.html", "results.json", LADDER_FILE):
         opened.declare(name)
@@ -135,15 +138,25 @@ def _ladder(command: Demo, opened: storage.Run, tokens: Path, *, elapsed: float)
     return storage.read_json(path, dict[str, TrainingPlan])
 
 
-def _examine(command: Demo, model: Path, name: str) -> None:
-    """Evaluate one model and draw samples from it."""
-    corpus, out = str(command.out / "corpus"), command.out
-    # Windows that do not overlap: the paper's stride of 32 costs eight times as much.
-    data = ["--data", str(command.data), "--stride", "0"] if command.data else []
-    stages.run_verb(["evaluate", str(model), "--corpus", corpus, *data, "--out", str(out / "evaluation" / name)])
+def _draw(command: Demo, name: str) -> None:
+    """Draw samples from one model."""
+    out, asked = command.out, command.settings
     stages.run_verb(
         [
-            *("generate", "--model", str(model), "--corpus", corpus, "--contexts", str(command.settings.samples)),
-            *("--seed", str(command.settings.seed), "--out", str(out / "samples" / name)),
+            *("generate", "--model", str(out / "models" / name), "--corpus", str(out / "corpus")),
+            *("--contexts", str(asked.samples), "--seed", str(asked.seed), "--out", str(out / "samples" / name)),
+        ]
+    )
+
+
+def _evaluate(command: Demo, name: str) -> None:
+    """Evaluate one model, on questions that overlap with the training text and on the others."""
+    out = command.out
+    # Windows that do not overlap: the paper's stride of 32 costs eight times as much.
+    data = ["--data", str(command.data), "--stride", "0"] if command.data else []
+    stages.run_verb(
+        [
+            *("evaluate", str(out / "models" / name), "--corpus", str(out / "corpus"), *data),
+            *("--overlap", str(out / "overlap"), "--out", str(out / "evaluation" / name)),
         ]
     )

@@ -35,8 +35,8 @@ class Evaluate(settings.Verb):
     out: Path
     """Folder for scores and answers."""
     overlap: Path | None = None
-    """Folder of `selftaught overlap CORPUS --data DATA`: each score also on the examples without overlap with the training text,
-    and on those with any (GPT-2 paper, section 4)."""
+    """Folder of `selftaught overlap CORPUS [--data DATA]`: each score also on the examples without overlap with the training
+    text, and on those with any (GPT-2 paper, section 4)."""
     along: bool = False
     """Evaluate every checkpoint that a training run kept, not only the newest (GPT-1 paper, figure 2, right)."""
     settings: EvaluateSettings = field(default_factory=EvaluateSettings)
@@ -75,8 +75,8 @@ def _evaluate(resolved: settings.Resolved[Evaluate]) -> None:
 
     command, opened = resolved.command, list[storage.Run]()
     several = sizes.models(command.model)
-    if several and (command.along or command.overlap):
-        raise UsageError("--along and --overlap are of one model", got=f"{len(several)} in {command.model}")
+    if several and command.along:
+        raise UsageError("--along is of one model", got=f"{len(several)} in {command.model}")
     with ExitStack() as folder:
 
         def is_finished() -> bool:
@@ -124,10 +124,7 @@ def _report(command: Evaluate) -> None:
     if command.overlap is None:
         _show(scores, json=command.json)
         return
-    from selftaught.evaluation import contamination
-
-    splits = contamination.by_overlap(command.out, command.overlap, scores)
-    storage.write_json(command.out / SPLIT_FILE, splits)
+    splits = _splits(command, command.overlap, scores)
     if command.json:
         documents = {
             "scores": list(map(settings.as_document, scores)),
@@ -139,12 +136,31 @@ def _report(command: Evaluate) -> None:
     _show_splits(splits)
 
 
+def _splits(command: Evaluate, overlap: Path, scores: list[Score]) -> list[OverlapSplit]:
+    """Each model's scores in two halves; the folder keeps them."""
+    from selftaught.evaluation import contamination, heldout_texts
+    from selftaught.overlap.measuring import look_up_examples
+
+    found: list[OverlapSplit] = []
+    for model in dict.fromkeys(score.model for score in scores):
+        folder = command.out / model if (command.out / model / RESULTS_FILE).is_file() else command.out
+        for task in heldout_texts.TASKS:
+            if command.corpus and (names := contamination.questions_asked(folder, task)):
+                examples = list(heldout_texts.asked(task, names, command.corpus))
+                look_up_examples(task, examples, overlap, out=folder)
+        found += contamination.by_overlap(folder, overlap, [score for score in scores if score.model == model])
+    storage.write_json(command.out / SPLIT_FILE, found)
+    return found
+
+
 def _show_splits(splits: list[OverlapSplit]) -> None:
     def said(value: float | None, error: float | None, n: int) -> str:
         return f"{value:.4g} ±{error:.2g} ({n:,})" if value is not None and error is not None else "none"
 
+    several = len({one.model for one in splits}) > 1
     rows = [
         (
+            *([one.model] if several else []),
             one.task,
             one.metric,
             f"{one.value:.4g}",
@@ -153,7 +169,8 @@ def _show_splits(splits: list[OverlapSplit]) -> None:
         )
         for one in splits
     ]
-    console.table(["task", "metric", "all", "without overlap (examples)", "with overlap (examples)"], rows)
+    columns = ["task", "metric", "all", "without overlap (examples)", "with overlap (examples)"]
+    console.table(["model"] * several + columns, rows)
 
 
 def _fetch(command: Evaluate) -> None:

@@ -1,7 +1,8 @@
 """Scores on the examples that do and do not overlap with the training text (GPT-2 paper, section 4).
 
-`selftaught overlap CORPUS --data DATA` counts for each example how many of its 8-grams stand in the corpus; here the answers that
-`evaluate` kept are marked again in two halves: examples of which nothing stands there, and the others.
+`selftaught overlap CORPUS --data DATA` counts for each example how many of its 8-grams stand in the corpus, and questions made
+from held-out text are counted when they have been asked; here the answers that `evaluate` kept are marked again in two halves:
+examples of which nothing stands there, and the others.
 """
 
 from __future__ import annotations
@@ -79,10 +80,11 @@ _MARKINGS: dict[str, tuple[Marking, ...]] = {
 def by_overlap(out: Path, overlap: Path, scores: Sequence[Score]) -> list[OverlapSplit]:
     """Each score in `out` on the examples without overlap, and on those with any.
 
-    `overlap` is a folder that `selftaught overlap CORPUS --data DATA` wrote. Scores whose answers have no examples there, or that
-    are no average over them (BLEU, long texts), are left out. Raises InputError if that is all of them.
+    `overlap` is a folder that `selftaught overlap CORPUS --data DATA` wrote; counts that are not there are looked for in `out`.
+    Scores whose answers have no examples there, or that are no average over them (BLEU, long texts), are left out. Raises
+    InputError if that is all of them.
     """
-    if not any(overlap.glob(EXAMPLES_FILE.format(name="*"))):
+    if not any(path for folder in (overlap, out) for path in folder.glob(EXAMPLES_FILE.format(name="*"))):
         raise InputError(
             f"no examples in {overlap}",
             expected=EXAMPLES_FILE.format(name="TASK"),
@@ -96,9 +98,17 @@ def by_overlap(out: Path, overlap: Path, scores: Sequence[Score]) -> list[Overla
     return found
 
 
+def questions_asked(out: Path, task: str) -> set[str]:
+    """The names of the questions of a task that answers are kept of in a folder; none if the task was not run."""
+    answers = out / f"answers-{task}.jsonl"
+    return {row.id for row in read_rows(answers, _Answer)} if answers.is_file() else set()
+
+
 def _split(out: Path, overlap: Path, score: Score) -> OverlapSplit | None:
-    answers, examples = out / f"answers-{score.task}.jsonl", overlap / EXAMPLES_FILE.format(name=score.task)
-    if not answers.is_file() or not examples.is_file():
+    name = EXAMPLES_FILE.format(name=score.task)
+    answers = out / f"answers-{score.task}.jsonl"
+    examples = next((path for folder in (overlap, out) if (path := folder / name).is_file()), None)
+    if not answers.is_file() or examples is None:
         return None
     rows = list(read_rows(answers, _Answer))
     way = _way(rows, score)
@@ -106,7 +116,9 @@ def _split(out: Path, overlap: Path, score: Score) -> OverlapSplit | None:
         return None
     mark, asked = way
     found = {one.example: one.in_corpus for one in read_rows(examples, ExampleOverlap)}
-    known = [(row, found[name]) for row in asked if (name := row.id.partition("/")[0]) in found]
+    known = [
+        (row, hits) for row in asked if (hits := found.get(row.id, found.get(row.id.partition("/")[0]))) is not None
+    ]
     if not known:
         return None
     clean = [row for row, hits in known if not hits]

@@ -15,7 +15,7 @@ from selftaught.errors import InputError, UsageError
 from selftaught.overlap.bloom import Bloom
 from selftaught.overlap.chunks import Workers, workers
 from selftaught.overlap.comparing import Side, Test, measure_set, overlaps
-from selftaught.overlap.datasets import DataSet, find
+from selftaught.overlap.datasets import DataSet, Example, find
 from selftaught.overlap.indexing import filled, filter_of, read_content
 from selftaught.overlap.parameters import PARAMETERS_FILE
 from selftaught.overlap.plan import OverlapSettings
@@ -59,6 +59,18 @@ def measure_overlap(
     storage.write_jsonl(out / COPIED_FILE, copies)
     storage.write_json(out / OVERLAP_FILE, rows)
     return rows
+
+
+def look_up_examples(name: str, examples: Sequence[Example], index: str | Path, *, out: str | Path) -> Overlap:
+    """Count how many n-grams of each example stand in an index; examples-NAME.jsonl in `out` keeps the counts.
+
+    The n-grams are those of the index, within examples. Raises InputError where `index` is no folder with a filter.
+    """
+    content = read_content(Path(index))
+    side = Side(name="index", members=Bloom.load(Path(index)), texts=None)
+    rules = OverlapSettings(words=content.words)
+    with workers(rules.jobs) as threads:
+        return measure_set(DataSet(name=name, test=lambda: examples), side, Path(out), rules, threads)[0]
 
 
 def _index(folder: Path, named: Sequence[Test], sets: Sequence[DataSet], rules: OverlapSettings) -> Side:

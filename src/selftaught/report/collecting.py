@@ -18,11 +18,13 @@ from selftaught.report.records import (
     OVERLAP_FILE,
     RESULTS_FILE,
     SAMPLES_FILE,
+    SPLIT_FILE,
     CopiedSpan,
     FineTuned,
     LearningPoint,
     Memorization,
     Overlap,
+    OverlapSplit,
     Sample,
     Score,
     StepScore,
@@ -58,6 +60,8 @@ class Material:
     funnel: list[FunnelRow] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     overlaps: list[Overlap] = field(default_factory=list)
+    splits: list[OverlapSplit] = field(default_factory=list)
+    """Scores with and without overlap, in the order in which they were measured."""
     copies: list[CopiedSpan] = field(default_factory=list)
     memorizations: list[Memorization] = field(default_factory=list)
     """Smallest model first."""
@@ -133,6 +137,7 @@ def collect(folder: Path) -> Material:
         curves={name: rows for name, rows in curves.items() if rows},
         funnel=reader.listed(corpora[-1:], FUNNEL_FILE, FunnelRow),
         samples=sorted(samples, key=lambda sample: (sample.parameters, sample.model)),
+        splits=_newest_splits(reader.listed(of("evaluate"), SPLIT_FILE, OverlapSplit)),
         overlaps=reader.listed(of("overlap"), OVERLAP_FILE, Overlap),
         copies=reader.rows(of("overlap"), COPIED_FILE, CopiedSpan),
         memorizations=_newest_of_each(reader.values(of("memorize"), MEMORIZATION_FILE, Memorization)),
@@ -150,6 +155,11 @@ def _newest(scores: Iterable[Score]) -> list[Score]:
 def _newest_steps(found: Iterable[StepScore]) -> list[StepScore]:
     """Of checkpoints measured twice for the same task and metric, the score of the last run."""
     return list({(one.score.model, one.step, one.score.task, one.score.metric): one for one in found}.values())
+
+
+def _newest_splits(found: Iterable[OverlapSplit]) -> list[OverlapSplit]:
+    """Of two measurements of one model, task and metric the last one."""
+    return list({(one.model, one.task, one.metric): one for one in found}.values())
 
 
 def _newest_of_each(found: Iterable[Memorization]) -> list[Memorization]:

@@ -1,4 +1,4 @@
-"""Table 6: how much of data sets' test sets stands in the corpus and in their own training text, beside the paper's values."""
+"""Overlap with the training text: table 6 beside the paper's values, and scores on examples with and without it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selftaught.report import published
-from selftaught.report.records import Overlap
+from selftaught.report.records import Overlap, OverlapSplit
+from selftaught.report.trends import TITLES, formatted, metric_name
 
 TABLE_6_COLUMNS = ("data set", "8-grams", "in the corpus", "paper: in WebText", "in its own text", "paper: own train")
 
@@ -44,6 +45,29 @@ def table_6(rows: Sequence[Overlap]) -> list[Line]:
         means = [_per_cent(sum(column) / len(column) if column else None) for column in shares]
         lines.append(Line(cells=("mean", "", *means)))
     return lines
+
+
+def split_columns(models: Sequence[str]) -> tuple[str, ...]:
+    """Heads of `split_lines`."""
+    return ("task", "", "examples", "of them", *models)
+
+
+def split_lines(splits: Sequence[OverlapSplit], models: Sequence[str]) -> list[Line]:
+    """Two lines for each metric: what each model reaches on examples without overlap with the training text, and on the others."""
+    lines = []
+    for task, metric in dict.fromkeys((one.task, one.metric) for one in splits):
+        of = {one.model: one for one in splits if (one.task, one.metric) == (task, metric)}
+        first = next(iter(of.values()))
+        without = [_half(metric, of[name].without) if name in of else "" for name in models]
+        within = [_half(metric, of[name].within) if name in of else "" for name in models]
+        title = (TITLES.get(task, task), metric_name(metric))
+        lines.append(Line(cells=(*title, "without overlap", f"{first.without_n:,}", *without)))
+        lines.append(Line(cells=("", "", "with overlap", f"{first.within_n:,}", *within)))
+    return lines
+
+
+def _half(metric: str, value: float | None) -> str:
+    return "" if value is None else formatted(value, metric)
 
 
 def _per_cent(value: float | None) -> str:

@@ -49,6 +49,7 @@ def render(material: Material) -> str:
     found = trends.trends(material.scores)
     shown = trends.answers(found)
     columns = tables.models(material.scores)
+    names = [column.name for column in columns]
     machines = [stage.record.machine for stage in material.stages if stage.record.machine.get("processor")]
     return str(
         _template().render(
@@ -70,6 +71,8 @@ def render(material: Material) -> str:
             continued=tables.continued(material.samples),
             steps=tables.STEPS,
             copies=sorted(material.copies, key=lambda span: -span.words)[:_MOST_COPIES],
+            split_columns=overlapping.split_columns(names),
+            split_lines=overlapping.split_lines(material.splits, names),
             table_6=overlapping.table_6(material.overlaps),
             table_6_columns=overlapping.TABLE_6_COLUMNS,
             memorized=memorization,

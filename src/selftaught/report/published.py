@@ -96,8 +96,8 @@ TABLE_6_NAMES = {
     "1bw": "1BW",
 }
 """Our tasks -> the columns of table 6."""
-LAMBADA_OVERLAP = 0.012
-"""Mean overlap of LAMBADA's passages with WebText (GPT-2, section 4)."""
+LAMBADA_WITHOUT_OVERLAP = {"perplexity": (8.6, 8.7), "accuracy": (0.632, 0.629)}
+"""Of the largest model, on all passages and on those of which nothing stands in WebText (GPT-2, section 4)."""
 
 
 def printed(task: str, metric: str) -> list[Printed]:

@@ -46,6 +46,11 @@ def make_questions(
                 yield question
 
 
+def passage(text: str, start: int) -> str:
+    """The sentences of a question that begins at one of a text's sentences."""
+    return " ".join(sentences(text)[start : start + CONTEXT_SENTENCES + 1])
+
+
 def _question(name: str, context: str, query: str, draw: random.Random) -> Choice | None:
     known = Counter(word for word in _WORD.findall(context) if word.lower() not in STOP_WORDS)
     asked = [match for match in _WORD.finditer(query) if match.start() > 0 and match.group() in known]
