@@ -61,7 +61,7 @@ def test_variants_stand_side_by_side_above_the_printed_numbers() -> None:
         ("4x192", "MRPC", "dev"),
         ("4x192", "own files", "dev"),
     ]
-    assert found[0].cells[4:] == ("75.0 (74.0 to 76.0)", "", "71.0 (70.0 to 72.0)", "")
+    assert found[0].cells[4:] == ("75.0\n74.0 to 76.0", "", "71.0\n70.0 to 72.0", "")
     assert found[2].cells[4:] == ("91.3", "92.0", "84.0", "90.5")
     assert found[3].cells[4] == "80.0"
     assert all(len(line.cells) == len(finetuning.COLUMNS) for line in found)
@@ -81,6 +81,6 @@ def test_the_page_has_the_section_where_there_is_something_to_show(tmp_path: Pat
     storage.write_json(tmp_path / "f" / FINETUNED_FILE, FOUND)
     page = render(collect(tmp_path))
     assert 'id="finetuning"' in page
-    assert "75.0 (74.0 to 76.0)" in page
+    assert "75.0<br><small>74.0 to 76.0</small>" in page
     assert "by dev &lt;b&gt;" in page
     assert "layers transferred" in page

@@ -26,7 +26,7 @@ _TITLES = {
     "cola": "CoLA",
     "mrpc": "MRPC",
     "qqp": "QQP",
-    "stsb": "STS-B",
+    "stsb": "STS\N{NON-BREAKING HYPHEN}B",
     "race": "RACE",
     "storycloze": "Story Cloze",
     "own": "own files",
@@ -91,19 +91,23 @@ def _printed(task: str, title: Sequence[str]) -> list[Line]:
 
 
 def _cell(row: FineTuned | None) -> str:
-    """Median of the seeds in per cent, as the paper prints it, with the lowest and the highest."""
+    """Median of the seeds in per cent, as the paper prints it; on a second line the lowest and the highest."""
     if row is None:
         return ""
     if len(row.by_seed) == 1:
         return f"{100 * row.median:.1f}"
-    return f"{100 * row.median:.1f} ({100 * row.lowest:.1f} to {100 * row.highest:.1f})"
+    return f"{100 * row.median:.1f}\n{100 * row.lowest:.1f} to {100 * row.highest:.1f}"
 
 
 def protocols(rows: Sequence[FineTuned]) -> list[str]:
     """What the numbers of each task depend on, in words."""
-    found = {(_TITLES.get(row.task, row.task), row.model, row.protocol, len(row.by_seed)) for row in rows}
+    found: dict[tuple[str, str, str], set[int]] = {}
+    for row in rows:
+        key = _TITLES.get(row.task, row.task), row.model, row.protocol
+        found.setdefault(key, set()).add(len(row.by_seed))
     return [
-        f"{task}: {model}, {seeds} seed{'s' * (seeds != 1)}; {words}" for task, model, words, seeds in sorted(found)
+        f"{task}: {model}, {' or '.join(map(str, sorted(seeds)))} seed{'s' * (seeds != {1})}; {words}"
+        for (task, model, words), seeds in sorted(found.items(), key=lambda item: item[0])
     ]
 
 
