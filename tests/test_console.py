@@ -27,6 +27,12 @@ def test_markup_in_text_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == "[bold]not markup[/bold] [1, 2]\n"
 
 
+def test_a_table_in_a_file_is_not_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    console.configure(json=False)
+    console.table(["name", "words"], [["a" * 60, "b" * 60]])
+    assert capsys.readouterr().out.splitlines()[1].split() == ["a" * 60, "b" * 60]
+
+
 def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     console.configure(json=False)

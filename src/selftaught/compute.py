@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 _CGROUP = Path("/sys/fs/cgroup")
-_TOO_LITTLE = ("not enough memory", "out of memory", "can't allocate memory")
-"""What PyTorch says where memory that is no accelerator's cannot be had: a bare RuntimeError."""
+_TOO_LITTLE = ("not enough memory", "out of memory", "can't allocate memory", "could not create a primitive")
+"""What PyTorch and oneDNN say where memory that is no accelerator's cannot be had: a bare RuntimeError."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """From malloc.h."""
 _MADV_HUGEPAGE, _LARGE_PAGE = 14, 1 << 21

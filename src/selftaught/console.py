@@ -24,12 +24,18 @@ from selftaught.errors import SelftaughtError
 QUIET_SECONDS = 15.0
 """Where there is no terminal (a log file, CI), a progress line is written this often instead of a bar."""
 
+_UNFOLDED = 1 << 14
+"""Characters of a line that may be as long as it needs to be."""
+
 _state: dict[str, Console] = {}
 
 
 def configure(*, json: bool) -> None:
     """Send human-readable text to standard error if `json`, else to standard output."""
-    _state["screen"] = Console(stderr=json, quiet=compute.rank() != 0, highlight=False, soft_wrap=True)
+    screen = Console(stderr=json, quiet=compute.rank() != 0, highlight=False, soft_wrap=True)
+    if not screen.is_terminal:
+        screen.width = _UNFOLDED
+    _state["screen"] = screen
 
 
 def _screen() -> Console:
@@ -66,7 +72,7 @@ def error(problem: SelftaughtError) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """Write a table; columns whose values are all numbers are set flush right."""
+    """Write a table; columns whose values are all numbers are set flush right. Where there is no terminal nothing is folded."""
     drawn = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         numeric = all(isinstance(row[index], int | float) for row in rows)

@@ -70,13 +70,14 @@ def _found(reader: Reader, asked: Sequence[Tree], pairs: Sequence[Pair], barred:
     while batch := again.pop() if again else next(waiting, None):
         started, tokens = time.perf_counter(), sum(tree.tokens for tree in batch)
         found = _attempt(reader, batch, pairs, barred)
-        if found is not None:
+        if not isinstance(found, str):
             reader.budget.passed(tokens, time.perf_counter() - started)
             yield found
             continue
         if reader.budget.tokens == 1:
             raise UsageError(
                 f"not enough memory for {tokens:,} tokens",
+                got=found,
                 hint="End other programs, or take a smaller model; --precision bfloat16 takes less.",
             )
         compute.release_memory()
@@ -84,8 +85,8 @@ def _found(reader: Reader, asked: Sequence[Tree], pairs: Sequence[Pair], barred:
         again += trees.halves(batch)
 
 
-def _attempt(reader: Reader, batch: list[Tree], pairs: Sequence[Pair], barred: Sequence[int]) -> _Rows | None:
-    """What some trees predict, or None where there is too little memory. All that was made for it is gone by then."""
+def _attempt(reader: Reader, batch: list[Tree], pairs: Sequence[Pair], barred: Sequence[int]) -> _Rows | str:
+    """What some trees predict, or what is said where there is too little memory. All that was made for it is gone by then."""
     found: _Rows = {number: [] for tree in batch for number in tree.members}
     try:
         for wanted, states_UC in reader.read(batch, pairs):
@@ -95,7 +96,7 @@ def _attempt(reader: Reader, batch: list[Tree], pairs: Sequence[Pair], barred: S
     except (MemoryError, RuntimeError) as problem:
         if not compute.is_out_of_memory(problem):
             raise
-        return None
+        return str(problem) or type(problem).__name__
     return found
 
 
