@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 
 from selftaught import storage
@@ -169,7 +168,7 @@ def _masked(checksum: int) -> int:
 
 def crc32c(data: np.ndarray[Any, Any]) -> int:
     """Checksum CRC-32C (Castagnoli, RFC 3720) of bytes."""
-    return int(_crc(data, _table_of_bytes()))
+    return int(_compiled_crc()(data, _table_of_bytes()))
 
 
 @cache
@@ -180,7 +179,14 @@ def _table_of_bytes() -> np.ndarray[Any, Any]:
     return table
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@cache
+def _compiled_crc() -> Any:
+    # Every model is loaded by way of this module, and numba takes a fifth of a second to import.
+    import numba
+
+    return numba.njit(cache=True)(_crc)
+
+
 def _crc(data: np.ndarray[Any, Any], table: np.ndarray[Any, Any]) -> Any:
     value = np.uint32(0xFFFFFFFF)
     for byte in data:
