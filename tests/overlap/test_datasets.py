@@ -122,6 +122,47 @@ def test_schemas_are_looked_up_with_their_pronouns(shared_data: Path) -> None:
     assert {"lambada", "wikitext2", "wikitext103", "1bw", "enwik8", "cbt", "coqa", "cnndm", "nq"} <= set(found)
 
 
+OFFICIAL = {
+    "coqa/coqa-dev-v1.0.json": json.dumps(
+        {
+            "data": [
+                {
+                    "id": "s1",
+                    "source": "mctest",
+                    "story": "A cat sat.",
+                    "questions": [{"input_text": "Who?"}],
+                    "answers": [{"input_text": "a cat"}],
+                }
+            ]
+        }
+    ),
+    "wmt14_en_fr/newstest2014-fren-src.en.sgm": '<seg id="1">A cat &amp; a dog.</seg>\n<seg id="2">Two.</seg>',
+    "wmt14_en_fr/newstest2014-fren-ref.fr.sgm": '<seg id="1">Un chat et un chien.</seg>\n<seg id="2">Deux.</seg>',
+    "winograd/WSCollection.xml": (
+        "<collection><schema><text><txt1>The cat saw the dog because</txt1><pron>it</pron><txt2>was awake.</txt2></text>"
+        "<answers><answer>The cat</answer><answer>The dog</answer></answers><correctAnswer>A</correctAnswer></schema>"
+        "</collection>"
+    ),
+    "winograd/PDP60.txt": "Ann saw Eve when [MASK] woke .\n[MASK]\nAnn,Eve\nAnn\n",
+}
+"""Data sets as their authors hand them on."""
+
+
+def test_the_authors_own_files_are_read_too(corpus: Path, tmp_path: Path) -> None:
+    for name, text in OFFICIAL.items():
+        storage.write_text(tmp_path / "data" / name, text)
+    found = {one.name: list(one.test()) for one in datasets.find(tmp_path / "data")}
+    assert found == {
+        "coqa": [("s1", "A cat sat.")],
+        "wmt14-en": [("newstest2014-1", "A cat & a dog."), ("newstest2014-2", "Two.")],
+        "wmt14-fr": [("newstest2014-1", "Un chat et un chien."), ("newstest2014-2", "Deux.")],
+        "winograd": [("WSCollection-1", "The cat saw the dog because it was awake.")],
+        "pdp60": [("PDP60-1", "Ann saw Eve when Ann woke .")],
+    }
+    rows = measure_overlap(corpus, data=tmp_path / "data", out=tmp_path / "o", settings=OverlapSettings())
+    assert {row.name for row in rows} == {*found, "heldout"}
+
+
 def test_a_folder_without_data_sets_is_refused(corpus: Path, tmp_path: Path) -> None:
     for folder in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(InputError, match="no data set in"):

@@ -194,13 +194,13 @@ TASKS: dict[str, Task] = {
     "wmt14-en-fr": Task(
         summary="WMT-14, English to French",
         ask=translating.from_english,
-        files=(f"{translation.TEST_FILE}.en", f"{translation.TEST_FILE}*.en.sgm"),
+        files=translation.TEST_FILES["en"],
         long=True,
     ),
     "wmt14-fr-en": Task(
         summary="WMT-14, French to English",
         ask=translating.from_french,
-        files=(f"{translation.TEST_FILE}.fr", f"{translation.TEST_FILE}*.fr.sgm"),
+        files=translation.TEST_FILES["fr"],
         long=True,
     ),
     "nq": Task(summary="Natural Questions", ask=answering.natural_questions, files=(questions.NQ_FILE,), long=True),

@@ -1,8 +1,8 @@
 """The text of data sets' test files, example by example, and of their own training files (GPT-2 paper, table 6).
 
-Examples have the names that `evaluate` gives them in its answers. What was tokenised is de-tokenised first, in test and
-training files alike, since raw text of a corpus is compared with it. The paper does not say what it did with long texts:
-here they are streams, whose lines are the examples.
+Files are read as `evaluate` reads them, in all their forms, and examples have the names that it gives them in its answers. What
+was tokenised is de-tokenised first, in test and training files alike, since raw text of a corpus is compared with it. The paper
+does not say what it did with long texts: here they are streams, whose lines are the examples.
 """
 
 from __future__ import annotations
@@ -15,7 +15,17 @@ from typing import Any, Literal
 
 from selftaught import storage
 from selftaught.errors import InputError
-from selftaught.tasks import cloze, conversations, detokenizers, modelling, passages, questions, summaries, translation
+from selftaught.tasks import (
+    cloze,
+    conversations,
+    detokenizers,
+    modelling,
+    passages,
+    questions,
+    summaries,
+    translation,
+    winograd,
+)
 from selftaught.tasks.rows import read_lines, read_rows
 
 Example = tuple[str, str]
@@ -146,11 +156,9 @@ def _stretches(path: Path, first: int, end: int) -> Iterator[tuple[int, str]]:
             yield at, waiting.decode("utf-8", "replace")
 
 
-def _winograd(data: Path, file: str) -> Iterator[Example]:
+def _winograd(data: Path, files: tuple[str, ...]) -> Iterable[Example]:
     """Schemas with their pronoun, as they may stand in a text."""
-    for _, row in read_rows(data / file, dict[str, Any]):
-        pronoun = [row.get(part, "") for part in ("prefix", "pronoun", "suffix")]
-        yield str(row.get("id", "")), " ".join(pronoun) if all(pronoun[:2]) else str(row["sentences"][row["label"]])
+    return winograd.read_texts(next(path for pattern in files for path in sorted(data.glob(pattern))))
 
 
 def _cbt(data: Path) -> Iterator[Example]:
@@ -159,21 +167,16 @@ def _cbt(data: Path) -> Iterator[Example]:
             yield one.id, one.contexts[one.answer] + one.continuations[one.answer]
 
 
-def _translation(data: Path, language: str) -> Iterator[Example]:
-    lines = read_lines(data / f"{translation.TEST_FILE}.{language}")
-    return ((f"{language}-{number}", line) for number, line in enumerate(lines, start=1))
-
-
 _QUESTIONS: dict[str, tuple[tuple[str, ...], Callable[[Path], Iterable[Example]]]] = {
     "lambada": (
         (passages.LAMBADA_FILE,),
         lambda data: ((one.id, one.context + one.word) for one in passages.read_lambada(data)),
     ),
     "cbt": (cloze.CBT_FILES, _cbt),
-    "winograd": (("winograd/wsc273.jsonl",), partial(_winograd, file="winograd/wsc273.jsonl")),
-    "pdp60": (("winograd/pdp60.jsonl",), partial(_winograd, file="winograd/pdp60.jsonl")),
+    "winograd": (winograd.WSC273_FILES, partial(_winograd, files=winograd.WSC273_FILES)),
+    "pdp60": (winograd.PDP60_FILES, partial(_winograd, files=winograd.PDP60_FILES)),
     "coqa": (
-        (conversations.COQA_FILE,),
+        conversations.COQA_FILES,
         lambda data: ((one.id, one.story) for one in conversations.read_coqa(data)),
     ),
     "cnndm": (summaries.CNN_DM_FILES, lambda data: ((one.id, one.article) for one in summaries.read_articles(data))),
@@ -181,8 +184,8 @@ _QUESTIONS: dict[str, tuple[tuple[str, ...], Callable[[Path], Iterable[Example]]
         (questions.NQ_FILE,),
         lambda data: ((one.id, one.question) for one in questions.read_questions(data, examples=0, seed=1).asked),
     ),
-    "wmt14-en": ((f"{translation.TEST_FILE}.en",), partial(_translation, language="en")),
-    "wmt14-fr": ((f"{translation.TEST_FILE}.fr",), partial(_translation, language="fr")),
+    "wmt14-en": (translation.TEST_FILES["en"], partial(translation.read_language, language="en")),
+    "wmt14-fr": (translation.TEST_FILES["fr"], partial(translation.read_language, language="fr")),
 }
 _KNOWN_FOLDERS = frozenset(
     ("ptb", "wikitext2", "wikitext103", "lm1b", "enwik8", "text8", "lambada", "cbt", "winograd", "coqa", "cnn_dm")

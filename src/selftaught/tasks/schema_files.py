@@ -46,7 +46,7 @@ class Schema:
     @property
     def sentences(self) -> list[str]:
         """The whole text with each name."""
-        return [_joined(self.prefix, name, self.suffix) for name in self.candidates]
+        return [joined(self.prefix, name, self.suffix) for name in self.candidates]
 
 
 def _placed(name: str, *, begins: bool, possessive: bool) -> str:
@@ -57,7 +57,8 @@ def _placed(name: str, *, begins: bool, possessive: bool) -> str:
     return f"{name}'s" if possessive and not name.endswith("'s") else name
 
 
-def _joined(prefix: str, name: str, suffix: str) -> str:
+def joined(prefix: str, name: str, suffix: str) -> str:
+    """A text with a name, or a pronoun, between its two pieces."""
     before = f"{prefix} " if prefix else ""
     after = suffix if suffix[:1] in ".,;:!?')" else f" {suffix}"
     return f"{before}{name}{after}"

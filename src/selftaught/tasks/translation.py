@@ -21,6 +21,10 @@ NAMES = {"en": "English", "fr": "French"}
 TEST_FILE, EXAMPLES_FILE = "wmt14_en_fr/newstest2014", "wmt14_en_fr/newstest2013"
 """With the language behind a dot, or -src or -ref, the language and .sgm as published; the examples are the year's
 development set."""
+TEST_FILES: dict[Language, tuple[str, str]] = {
+    "en": (f"{TEST_FILE}.en", f"{TEST_FILE}*.en.sgm"),
+    "fr": (f"{TEST_FILE}.fr", f"{TEST_FILE}*.fr.sgm"),
+}
 _SEGMENT = re.compile(r"<seg\b[^>]*>(.*?)</seg>", re.DOTALL | re.IGNORECASE)
 RESAMPLES = 1000
 """Of sacreBLEU's bootstrap."""
@@ -77,6 +81,16 @@ def read_sentences(data: Path, source: Language, *, examples: int, seed: int) ->
     )
 
 
+def read_language(data: Path, language: Language) -> list[tuple[str, str]]:
+    """Name and text of each sentence of the test set in one language."""
+    path = _file(data, TEST_FILE, language)
+    return [(_name(TEST_FILE, number), line) for number, line in enumerate(_lines(path), start=1)]
+
+
+def _name(file: str, number: int) -> str:
+    return f"{Path(file).name}-{number}"
+
+
 def _read(data: Path, file: str, source: Language) -> list[Sentence]:
     lines = {language: _lines(_file(data, file, language)) for language in NAMES}
     english, french = (len(lines[language]) for language in ("en", "fr"))
@@ -88,7 +102,7 @@ def _read(data: Path, file: str, source: Language) -> list[Sentence]:
             raise malformed(data / f"{file}.en", number, expected="a sentence in both languages")
         both = {"en": one.strip(), "fr": other.strip()}
         target = both["fr" if source == "en" else "en"]
-        found.append(Sentence(id=f"{Path(file).name}-{number}", source=both[source], target=target))
+        found.append(Sentence(id=_name(file, number), source=both[source], target=target))
     return found
 
 

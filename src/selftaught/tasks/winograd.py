@@ -44,9 +44,24 @@ def read_schemas(path: Path, scoring: Scoring, form: Form = "sentences") -> list
     `full` compares the probabilities of whole sentences; `partial` of what follows the replaced name, given all before it.
     Raises InputError for a row whose sentences, candidates and label do not fit together.
     """
+    return [_choice(row, scoring, form) for row in _rows(path)]
+
+
+def read_texts(path: Path) -> list[tuple[str, str]]:
+    """Name and text of each schema as it may stand elsewhere: with its pronoun, or the right name where that is not told."""
+    return [(row.id, _text(row)) for row in _rows(path)]
+
+
+def _text(row: _Row) -> str:
+    if not (row.prefix and row.pronoun):
+        return row.sentences[row.label]
+    return schema_files.joined(row.prefix, row.pronoun, row.suffix)
+
+
+def _rows(path: Path) -> list[_Row]:
     if path.suffix in (".xml", ".txt"):
         found = schema_files.read_collection(path, SCHEMAS) if path.suffix == ".xml" else schema_files.read_masked(path)
-        return [_choice(_row(one), scoring, form) for one in found]
+        return [_row(one) for one in found]
     schemas = []
     for number, row in read_rows(path, _Row):
         fits = len(row.sentences) == len(row.candidates) >= 2 and 0 <= row.label < len(row.candidates)
@@ -56,7 +71,7 @@ def read_schemas(path: Path, scoring: Scoring, form: Form = "sentences") -> list
                 number,
                 expected="a different sentence for each of at least two candidates, and the number of the right one",
             )
-        schemas.append(_choice(row, scoring, form))
+        schemas.append(row)
     return schemas
 
 
