@@ -687,3 +687,71 @@ void cross_entropy(half *logits, const int64_t *targets, float *losses, int64_t 
         store_one(row + targets[token], expm1f(wanted - log_sum));
     }
 }
+
+/* --- AdamW, and the size of all gradients. */
+
+#define STRETCH (1 << 17) /* numbers that a thread takes at a time */
+#define SOON 256          /* numbers that are fetched before they are needed: half of the time otherwise goes by waiting */
+
+typedef struct {
+    float *weight;
+    const float *gradient;
+    float *mean, *square;             /* running ones of the gradient and of its square; */
+    int64_t count;
+    float kept, rate, inverse_square_bias; /* what decay leaves of the weight; the rate by the first's bias; the second's, 1 / its root */
+} Adam;
+
+/* Decoupled decay, then a change by mean / (root of square + epsilon), of gradients times `scale`. */
+void adamw(const Adam *weights, int64_t number, double beta1, double beta2, float epsilon, float scale, int32_t threads) {
+    const __m512 forget1 = _mm512_set1_ps(1 - beta1), keep2 = _mm512_set1_ps(beta2), forget2 = _mm512_set1_ps(1 - beta2);
+#pragma omp parallel num_threads(threads)
+    for (long n = 0; n < number; n++) {
+        const Adam w = weights[n];
+        const __m512 kept = _mm512_set1_ps(w.kept), rate = _mm512_set1_ps(w.rate), bias = _mm512_set1_ps(w.inverse_square_bias);
+#pragma omp for schedule(dynamic) nowait
+        for (long start = 0; start < w.count; start += STRETCH)
+            for (long i = start; i < w.count && i < start + STRETCH; i += LANES) {
+                const __mmask16 mask = first(w.count - i);
+                __builtin_prefetch(w.gradient + i + SOON);
+                __builtin_prefetch(w.mean + i + SOON, 1);
+                __builtin_prefetch(w.square + i + SOON, 1);
+                __builtin_prefetch(w.weight + i + SOON, 1);
+                __m512 gradient = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, w.gradient + i), _mm512_set1_ps(scale));
+                __m512 mean = _mm512_maskz_loadu_ps(mask, w.mean + i), square = _mm512_maskz_loadu_ps(mask, w.square + i);
+                mean = _mm512_fmadd_ps(_mm512_sub_ps(gradient, mean), forget1, mean);
+                square = _mm512_fmadd_ps(_mm512_mul_ps(gradient, gradient), forget2, _mm512_mul_ps(square, keep2));
+                __m512 size = _mm512_fmadd_ps(_mm512_sqrt_ps(square), bias, _mm512_set1_ps(epsilon));
+                __m512 weight = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, w.weight + i), kept);
+                _mm512_mask_storeu_ps(w.weight + i, mask, _mm512_fnmadd_ps(rate, _mm512_div_ps(mean, size), weight));
+                _mm512_mask_storeu_ps(w.mean + i, mask, mean);
+                _mm512_mask_storeu_ps(w.square + i, mask, square);
+            }
+    }
+}
+
+/* The sum of the squares of all gradients; -1 if there is not enough memory. */
+double squares(const Adam *weights, int64_t number, int32_t threads) {
+    long stretches = 0, before = 0;
+    for (long n = 0; n < number; n++) stretches += (weights[n].count + STRETCH - 1) / STRETCH;
+    double *partial = room(stretches * sizeof(double)), total = 0;
+    if (!partial) return -1;
+#pragma omp parallel num_threads(threads) firstprivate(before)
+    for (long n = 0; n < number; n++) {
+        const long count = weights[n].count;
+#pragma omp for schedule(dynamic) nowait
+        for (long start = 0; start < count; start += STRETCH) {
+            __m512 sum[4] = {0};
+            for (long i = start; i < count && i < start + STRETCH; i += 4 * LANES)
+                for (int v = 0; v < 4; v++) {
+                    __builtin_prefetch(weights[n].gradient + i + v * LANES + 4 * SOON);
+                    __m512 value = _mm512_maskz_loadu_ps(first(count - i - v * LANES), weights[n].gradient + i + v * LANES);
+                    sum[v] = _mm512_fmadd_ps(value, value, sum[v]);
+                }
+            partial[before + start / STRETCH] = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
+        }
+        before += (count + STRETCH - 1) / STRETCH;
+    }
+    for (long stretch = 0; stretch < stretches; stretch++) total += partial[stretch];
+    free(partial);
+    return total;
+}

@@ -7,7 +7,9 @@ Results are the same to the last bit whatever the number of threads.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -57,6 +59,14 @@ class _Norm(ctypes.Structure):
     )
 
 
+class _Adam(ctypes.Structure):
+    _fields_ = (
+        *_pointers("weight", "gradient", "mean", "square"),
+        ("count", ctypes.c_int64),
+        *((name, ctypes.c_float) for name in ("kept", "rate", "inverse_square_bias")),
+    )
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels; None where PyTorch's own are better, or where they cannot be compiled."""
@@ -67,7 +77,8 @@ def library() -> ctypes.CDLL | None:
     if found is None:
         console.warn("no C compiler works here (cc, or what CC says), so PyTorch's slower kernels are used")
     else:
-        found.cross_entropy.restype = None
+        found.cross_entropy.restype = found.adamw.restype = None
+        found.squares.restype = ctypes.c_double
     return found
 
 
@@ -181,22 +192,62 @@ def cross_entropy(logits_NV: torch.Tensor, targets_N: torch.Tensor, vocabulary: 
     Rows of logits have room for a multiple of 16 above the vocabulary, which becomes zero.
     """
     losses = torch.empty(len(logits_NV))
-    found = library()
-    if found is None:
-        raise RuntimeError("there are no kernels here")
     sizes = (ctypes.c_int64(number) for number in (len(losses), vocabulary, logits_NV.stride(0)))
     places = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (logits_NV, targets_N, losses))
-    found.cross_entropy(*places, *sizes, ctypes.c_int32(change), ctypes.c_int32(torch.get_num_threads()))
+    _found().cross_entropy(*places, *sizes, ctypes.c_int32(change), ctypes.c_int32(torch.get_num_threads()))
     return losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamWeight:
+    """A weight, its gradient and running means, all float32, and what its step of AdamW is taken with."""
+
+    weight: torch.Tensor
+    gradient: torch.Tensor
+    mean: torch.Tensor
+    square: torch.Tensor
+    rate: float
+    decay: float
+    step: int
+    """From 1 on."""
+
+
+def adamw(weights: Sequence[AdamWeight], *, betas: tuple[float, float], epsilon: float, scale: float = 1.0) -> None:
+    """A step of AdamW with the gradients times `scale`: the formula of `torch.optim.AdamW`."""
+    asked = (_Adam * len(weights))(
+        *(
+            _Adam(
+                *(one.weight.data_ptr(), one.gradient.data_ptr(), one.mean.data_ptr(), one.square.data_ptr()),
+                one.weight.numel(),
+                *(1 - one.rate * one.decay, one.rate / (1 - betas[0] ** one.step), (1 - betas[1] ** one.step) ** -0.5),
+            )
+            for one in weights
+        )
+    )
+    numbers = (*map(ctypes.c_double, betas), *map(ctypes.c_float, (epsilon, scale)))
+    _found().adamw(asked, ctypes.c_int64(len(weights)), *numbers, ctypes.c_int32(torch.get_num_threads()))
+
+
+def norm(tensors: Sequence[torch.Tensor]) -> float:
+    """The length of float32 tensors as one vector."""
+    asked = (_Adam * len(tensors))(*(_Adam(gradient=one.data_ptr(), count=one.numel()) for one in tensors))
+    total: float = _found().squares(asked, ctypes.c_int64(len(tensors)), ctypes.c_int32(torch.get_num_threads()))
+    if total < 0:
+        raise MemoryError
+    return math.sqrt(total)
 
 
 def _place(tensor: torch.Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
-def _call(name: str, asked: ctypes.Structure) -> None:
+def _found() -> ctypes.CDLL:
     found = library()
     if found is None:
         raise RuntimeError("there are no kernels here")
-    if getattr(found, name)(ctypes.byref(asked)):
+    return found
+
+
+def _call(name: str, asked: ctypes.Structure) -> None:
+    if getattr(_found(), name)(ctypes.byref(asked)):
         raise MemoryError

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from selftaught.errors import DamagedFileError
+from selftaught.training.adamw import AdamW, gradient_norm, scale_gradients
 from selftaught.training.muon import Muon
 from selftaught.training.parallel import share_like
 from selftaught.training.plan import TrainingPlan
@@ -16,11 +17,12 @@ from selftaught.training.plan import TrainingPlan
 class Optimizer:
     """One or two of torch's optimizers over a network's parameters, as one, with a state that can be saved by name.
 
-    `dtype` is the format that Muon computes its products in.
+    `dtype` is the format that products are computed in, Muon's too.
     """
 
     def __init__(self, model: nn.Module, plan: TrainingPlan, dtype: torch.dtype = torch.float32) -> None:
         self._named = dict(model.named_parameters())
+        self._kernels_wanted = dtype is torch.bfloat16  # else all of a step is PyTorch's
         matrices = [name for name, weight in self._named.items() if weight.ndim == 2]
         by_muon = [name for name in matrices if plan.optimizer == "muon" and name.startswith("blocks.")]
         embeddings = [name for name in matrices if not name.startswith("blocks.")]
@@ -35,11 +37,11 @@ class Optimizer:
             },
         ]
         self._parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(
+            AdamW(
                 [group for group in groups if group["params"]],
-                lr=plan.peak_rate,
+                rate=plan.peak_rate,
                 betas=(plan.beta1, plan.beta2),
-                fused=True,
+                wanted=self._kernels_wanted,
             )
         ]
         if by_muon:
@@ -54,12 +56,20 @@ class Optimizer:
     def _weights(self, names: set[str]) -> list[nn.Parameter]:
         return [weight for name, weight in self._named.items() if name in names]
 
-    def step(self, rate: float) -> None:
-        """Change the weights by their gradients, and forget the gradients."""
+    def gradient_norm(self) -> float:
+        """The length of all gradients as one vector."""
+        return gradient_norm(self._named.values(), wanted=self._kernels_wanted)
+
+    def step(self, rate: float, scale: float = 1.0) -> None:
+        """Change the weights by their gradients times `scale`, and forget the gradients."""
         for part in self._parts:
             for group in part.param_groups:
                 group["lr"] = rate * group.get("share", 1.0)
-            part.step()
+            if isinstance(part, AdamW):
+                part.step(scale)
+            else:
+                scale_gradients((weight for group in part.param_groups for weight in group["params"]), scale)
+                part.step()
         self.forget()
 
     def forget(self) -> None:

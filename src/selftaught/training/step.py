@@ -10,8 +10,9 @@ import torch
 
 from selftaught.compute import Machine
 from selftaught.model.transformer import Transformer
+from selftaught.training.adamw import clipping
 from selftaught.training.optimizer import Optimizer
-from selftaught.training.parallel import Processes, whole
+from selftaught.training.parallel import Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +57,10 @@ def train_step(
     """
     processes = processes or Processes(model, machine)
     total = processes.add_gradients(micro_batches, tokens)
-    norm = whole(torch.nn.utils.clip_grad_norm_(model.parameters(), clip))
-    result = StepResult(loss=float(total), gradient_norm=float(norm), limit=limit)
+    norm = optimizer.gradient_norm()
+    result = StepResult(loss=float(total), gradient_norm=norm, limit=limit)
     if result.done:
-        optimizer.step(rate)
+        optimizer.step(rate, clipping(norm, clip))
     else:
         optimizer.forget()
     return result
