@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -69,11 +70,13 @@ def test_translations(
 
     heard = says(monkeypatch, write)
     rules = EvaluateSettings(example_pairs=1)
-    (score,) = evaluate(lm, task, data=data, out=tmp_path / "o", settings=rules)
-    assert (score.metric, score.n, len(heard)) == ("bleu", 8, 8)
-    assert score.value == pytest.approx(100)
-    assert 0 < (score.baseline or 0) < 100
-    assert "tok:13a" in score.protocol
+    scores = evaluate(lm, task, data=data, out=tmp_path / "o", settings=rules)
+    for score, metric, tokens in zip(scores, ("bleu", "bleu_tokenised"), ("tok:13a", "tok:none"), strict=True):
+        assert (score.metric, score.n, len(heard)) == (metric, 8, 8)
+        assert score.value == pytest.approx(100)
+        assert 0 < (score.baseline or 0) < 100
+        assert tokens in score.protocol
+    assert f"sacremoses {version('sacremoses')}, {task[-2:]}, nrefs" in scores[1].protocol
     assert all(prompt.split("\n")[-1].startswith(ours) for prompt in heard)
 
 

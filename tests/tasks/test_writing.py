@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections import Counter
+from importlib.metadata import version
 from math import exp, log
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from selftaught.tasks import summaries, translation
 from selftaught.tasks.sentences import split_sentences
 from selftaught.tasks.summaries import Article, Rouge, RougeScorer
 from selftaught.tasks.translation import BleuScorer
+from tests.reference.multi_bleu import multi_bleu
 
 SPLIT = [
     ("One. Two! Three? Four", ["One.", "Two!", "Three?", "Four"]),
@@ -198,7 +201,32 @@ def test_bleu_worked_by_hand() -> None:
     assert BleuScorer().score(["", ""], theirs).value == 0
 
 
-@pytest.mark.parametrize(("module", "scorer"), [("rouge_score", RougeScorer), ("sacrebleu.metrics.bleu", BleuScorer)])
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_bleu_of_tokenised_text_is_that_of_counting(language: translation.Language) -> None:
+    draw = random.Random(1)
+    words = ["the", "cat", "sat", "on", "a", "mat", ",", "and", "dogs", "bark", "."]
+    for spread in (3, 6, 11):
+        ours, theirs = (
+            [" ".join(draw.choices(words[:spread], k=draw.randrange(1, 12))) for _ in range(9)] for _ in range(2)
+        )
+        found = BleuScorer(language).score(ours, theirs)
+        assert found.value == pytest.approx(multi_bleu(ours, theirs))
+    assert "tok:none|smooth:none" in found.signature
+    assert f"sacremoses {version('sacremoses')}, {language}" in found.signature
+
+
+def test_tokens_are_those_of_moses() -> None:
+    assert BleuScorer("fr").parted('L\'homme dit "oui".') == 'L\' homme dit " oui " .'
+    assert BleuScorer("en").parted("I don't, M. Smith.") == "I don 't , M. Smith ."
+    assert BleuScorer().parted("I don't.") == "I don't."
+    assert BleuScorer("en").score(["I don't, he said."], ["i don't, he said."]).value < 99  # case counts
+    assert BleuScorer("en").score(["a b"], ["a b"]).value == 0  # no four words, and no smoothing
+
+
+@pytest.mark.parametrize(
+    ("module", "scorer"),
+    [("rouge_score", RougeScorer), ("sacrebleu.metrics.bleu", BleuScorer), ("sacremoses", BleuScorer)],
+)
 def test_without_the_extra_the_install_line_is_told(module: str, scorer: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'selftaught\[evaluate\]'"):

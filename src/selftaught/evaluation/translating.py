@@ -29,7 +29,7 @@ def from_french(asked: Question) -> Result:
 
 
 def _wmt14(asked: Question, source: Language, target: Language) -> Result:
-    scorer, rules = BleuScorer(), asked.rules
+    scorers, rules = {"bleu": BleuScorer(), "bleu_tokenised": BleuScorer(target)}, asked.rules
     read = translation.read_sentences(asked.source, source, examples=rules.example_pairs, seed=rules.seed)
     chosen = asked.limited(read.asked)
 
@@ -51,23 +51,25 @@ def _wmt14(asked: Question, source: Language, target: Language) -> Result:
     title = f"{NAMES[source]} to {NAMES[target]}"
     with console.progress(title, len(chosen), unit="sentences") as bar:
         found = asked.keeping.answers(chosen, TranslationAnswer, ask, bar.advance, block=SENTENCES_TOGETHER)
-    references = [one.reference for one in found]
-    bleu = scorer.score([one.said for one in found], references)
-    copied = scorer.score([one.source for one in found], references)
     fewer = sum(one.examples < rules.example_pairs for one in found)
     protocol = (
         f"newstest2014, {read.words}, {fewer:,} sentences with fewer of them for want of room; greedy, first sentence; "
         f"{sum(not one.said for one in found):,} empty translations"
-        f"{measuring.left_out(found)}{rules.first_only}; {bleu.signature}"
+        f"{measuring.left_out(found)}{rules.first_only}"
     )
-    return found, [
-        Measured(
-            metric="bleu",
-            mark=marking.Mark(value=bleu.value, error=bleu.error, n=len(found)),
-            protocol=protocol,
-            baseline=Baseline(what="the source copied", value=copied.value),
-        )
-    ]
+    return found, [_marked(metric, scorer, found, protocol) for metric, scorer in scorers.items()]
+
+
+def _marked(metric: str, scorer: BleuScorer, found: Sequence[TranslationAnswer], protocol: str) -> Measured:
+    references = [one.reference for one in found]
+    bleu = scorer.score([one.said for one in found], references)
+    copied = scorer.score([one.source for one in found], references)
+    return Measured(
+        metric=metric,
+        mark=marking.Mark(value=bleu.value, error=bleu.error, n=len(found)),
+        protocol=f"{protocol}; {bleu.signature}",
+        baseline=Baseline(what="the source copied", value=copied.value),
+    )
 
 
 def _laid(asked: Question, read: Bilingual, one: Sentence) -> tuple[Prompt, int]:

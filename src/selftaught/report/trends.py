@@ -64,6 +64,7 @@ METRICS = {
     "rouge_l": "ROUGE-L",
     "rouge_average": "ROUGE, mean of three",
     "bleu": "BLEU",
+    "bleu_tokenised": "BLEU of tokenised text",
 }
 CHANCE = {"cloze": 0.1, "winograd": 0.5, "pdp60": 0.5, "cbt": 0.1, "dprd": 0.5, "winograd-mean": 0.5, "race": 0.25}
 """Accuracy of guessing."""

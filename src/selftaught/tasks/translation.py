@@ -6,8 +6,9 @@ import html
 import json
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -134,25 +135,38 @@ def translation_of(text: str) -> str:
 
 
 class BleuScorer:
-    """SacreBLEU with its defaults (13a). Raises MissingExtraError where it is not installed."""
+    """SacreBLEU with its defaults (13a); or, of text `tokenised` as Moses does a language, what multi-bleu.perl would say.
 
-    def __init__(self) -> None:
+    The latter, without smoothing, is how the papers of the time reported BLEU. Raises MissingExtraError where sacrebleu or
+    sacremoses is not installed.
+    """
+
+    def __init__(self, tokenised: Language | None = None) -> None:
         try:
+            import sacremoses
             from sacrebleu.metrics.bleu import BLEU
         except ImportError as problem:
-            raise MissingExtraError("sacrebleu", "evaluate") from problem
-        self._metric: Any = BLEU
+            raise MissingExtraError("sacrebleu or sacremoses", "evaluate") from problem
+        self._moses: Any = sacremoses.MosesTokenizer(tokenised) if tokenised else None
+        # `force` only keeps it from advising against text that looks tokenised.
+        given: dict[str, Any] = {"tokenize": "none", "smooth_method": "none"} if tokenised else {}
+        self._metric: Callable[[], Any] = partial(BLEU, force=True, **given)
+        self._words = f"sacremoses {sacremoses.__version__}, {tokenised}, " if tokenised else ""
 
     def score(self, translations: Sequence[str], references: Sequence[str]) -> Bleu:
         """BLEU of all sentences together; the error is that of sentences drawn with replacement."""
-        # `force` only keeps it from advising against text that looks tokenised.
-        metric = self._metric(force=True)
-        value = float(metric.corpus_score(translations, [references]).score)
-        if len(translations) < 2:
-            return Bleu(value=value, error=0.0, signature=str(metric.get_signature()))
-        metric = self._metric(force=True)
-        found = metric.corpus_score(translations, [references], n_bootstrap=RESAMPLES)
+        said, wanted = (list(map(self.parted, texts)) for texts in (translations, references))
+        metric = self._metric()
+        value = float(metric.corpus_score(said, [wanted]).score)
+        if len(said) < 2:
+            return Bleu(value=value, error=0.0, signature=f"{self._words}{metric.get_signature()}")
+        metric = self._metric()
+        found = metric.corpus_score(said, [wanted], n_bootstrap=RESAMPLES)
         signature = str(metric.get_signature())
         # Nothing right at all has no interval.
         spread = json.loads(found.format(width=6, is_json=True, signature=signature)).get("confidence_var", 0.0)
-        return Bleu(value=value, error=spread / _NORMAL_95, signature=signature)
+        return Bleu(value=value, error=spread / _NORMAL_95, signature=self._words + signature)
+
+    def parted(self, text: str) -> str:
+        """Words and signs with blanks between them, if that is asked for."""
+        return text if self._moses is None else str(self._moses.tokenize(text, escape=False, return_str=True))
