@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -67,22 +67,35 @@ def read(folder: Path) -> list[Document]:
     return list(documents.read_rows(folder / stages.DOCUMENTS_FILE, Document))
 
 
+def run_in_a_process_of_its_own(links: Path, out: Path, rules: ClusterSettings, places: Any) -> None:
+    """As a user's program does: what Ray leaves behind in a process (threads, its servers' handles) is then gone."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=cluster.run_shards, args=(links, out, rules), kwargs={"places": places}
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    process.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["local", "ray"])
 def test_shards_come_to_what_one_machine_comes_to(
     executor: Any, links: Path, tmp_path: Path, places: dict[str, tuple[str, int]]
 ) -> None:
-    if executor == "ray" and importlib.util.find_spec("ray") is None:
-        pytest.skip("needs ray")
+    if executor == "ray":
+        pytest.importorskip("ray", reason="needs Ray: pip install 'selftaught[cluster]'")
     out, alone = tmp_path / "out", on_one_machine(links, tmp_path, places)
     rules = ClusterSettings(executor=executor, shards=3, extraction=FAST, fetching=POLITE, memory_gb_per_core=1)
-    assert cluster.run_shards(links, out, rules, places=places) is None
+    run_in_a_process_of_its_own(links, out, rules, places)
     assert read(out) == read(alone)
     assert len(read(out)) == 24
     assert {(row.stage, row.reason): row.count for row in documents.read_funnel(out)} == {
         (row.stage, row.reason): row.count for row in documents.read_funnel(alone)
     }
-    cluster.run_shards(links, out, rules, places={})  # everything is done, so nothing is fetched
+    assert len(list((out / cluster.LOGS / "completions").iterdir())) == 3
+    nothing_left = replace(rules, executor="local")
+    assert cluster.run_shards(links, out, nothing_left, places={}) is None  # everything is done, so nothing is fetched
 
 
 def test_links_of_one_host_are_in_one_shard(links: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import heapq
 import multiprocessing
 import multiprocessing.connection
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,8 +133,8 @@ def run_shards(
     pipeline = steps(out, rules, places)
     if rules.executor == "slurm":
         return _slurm(pipeline, out, rules)
-    executor = _executor(pipeline, out, rules)
-    executor.run()
+    with _executor(pipeline, out, rules) as executor:
+        executor.run()
     missing = executor.get_incomplete_ranks(range(rules.shards))
     if missing:
         raise OutputError(
@@ -173,24 +173,32 @@ def gather(links: Path, out: Path, count: int) -> None:
     funnel.save(out)
 
 
-def _executor(pipeline: list[StageStep], out: Path, rules: ClusterSettings) -> Any:
+@contextmanager
+def _executor(pipeline: list[StageStep], out: Path, rules: ClusterSettings) -> Iterator[Any]:
+    """What runs the shards; Ray is shut down behind it, unless the caller had begun it."""
     logs = str(out / LOGS)
     if rules.executor == "local":
-        return SafeLocalExecutor(pipeline, tasks=rules.shards, workers=rules.workers, logging_dir=logs)
+        yield SafeLocalExecutor(pipeline, tasks=rules.shards, workers=rules.workers, logging_dir=logs)
+        return
     try:
         import ray
     except ImportError:
         raise MissingExtraError("ray", "cluster") from None
-    if not ray.is_initialized():
+    ours = not ray.is_initialized()
+    if ours:
         ray.init(include_dashboard=False, log_to_driver=False)
-    return datatrove.executor.RayPipelineExecutor(
-        pipeline,
-        tasks=rules.shards,
-        workers=rules.workers,
-        logging_dir=logs,
-        cpus_per_task=rules.cores_per_task,
-        mem_per_cpu_gb=rules.memory_gb_per_core,
-    )
+    try:
+        yield datatrove.executor.RayPipelineExecutor(
+            pipeline,
+            tasks=rules.shards,
+            workers=rules.workers,
+            logging_dir=logs,
+            cpus_per_task=rules.cores_per_task,
+            mem_per_cpu_gb=rules.memory_gb_per_core,
+        )
+    finally:
+        if ours:
+            ray.shutdown()
 
 
 def _slurm(pipeline: list[StageStep], out: Path, rules: ClusterSettings) -> Path:
