@@ -30,28 +30,32 @@ def pages(*bodies: str) -> list[Page]:
     return [Page(url=body, final_url=body, content_type="text/html", body=body.encode()) for body in bodies]
 
 
-POISON = {"crash": "crash", "hang": "timeout", "spin": "timeout", "raise": "error", "": "no text"}
+def payload(page: Page) -> tuple[bytes, str]:
+    return page.body, page.content_type
+
+
+POISON = {"crash": "crash", "hang": "timeout", "spin": "timeout", "raise": "error"}
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_bad_page_takes_no_other_page_with_it(count: int) -> None:
     bodies = ["one", "crash", *map(str, range(30)), "hang", "", "two", "crash", "spin", "raise", "three", "hang"]
-    with Workers(count, behave, seconds=0.3) as workers:
-        found = [(page.url, text, reason) for page, text, reason in workers.texts(pages(*bodies))]
-    assert found == [(body, "" if body in POISON else body, POISON.get(body, "")) for body in bodies]
+    with Workers(count, seconds=0.3) as workers:
+        found = [(page.url, text, reason) for page, text, reason in workers.results(behave, pages(*bodies), payload)]
+    assert found == [(body, None if body in POISON else body, POISON.get(body, "")) for body in bodies]
 
 
 def test_more_pages_than_may_be_held_and_a_second_list_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selftaught.corpus.workers._AHEAD_BYTES", 100)
     bodies = [str(number) * (number % 50 + 1) for number in range(300)]
-    with Workers(2, behave) as workers:
+    with Workers(2) as workers:
         for given in (bodies, bodies[:5], []):
-            assert [text for _, text, _ in workers.texts(pages(*given))] == given
+            assert [text for _, text, _ in workers.results(behave, pages(*given), payload)] == given
 
 
 def test_workers_that_cannot_start_are_an_error() -> None:
-    with Workers(1, behave, memory_bytes=1 << 20) as workers, pytest.raises(SelftaughtError, match="do not start"):
-        list(workers.texts(pages("one")))
+    with Workers(1, memory_bytes=1 << 20) as workers, pytest.raises(SelftaughtError, match="do not start"):
+        list(workers.results(behave, pages("one"), payload))
 
 
 def eat_memory(body: bytes, content_type: str) -> str:
@@ -61,6 +65,7 @@ def eat_memory(body: bytes, content_type: str) -> str:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process may hold")
 def test_a_page_that_eats_memory_is_stopped() -> None:
-    with Workers(1, eat_memory, memory_bytes=1 << 30) as workers:
-        found = [(page.url, reason) for page, _, reason in workers.texts(pages("one", "hungry", "two"))]
+    with Workers(1, memory_bytes=1 << 30) as workers:
+        given = pages("one", "hungry", "two")
+        found = [(page.url, reason) for page, _, reason in workers.results(eat_memory, given, payload)]
     assert found == [("one", ""), ("hungry", "memory"), ("two", "")]

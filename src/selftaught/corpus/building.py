@@ -56,8 +56,9 @@ def build_corpus(
     files = (
         find_archives(map(Path, archives)) if archives else _fetched(path, out / PAGES, rules, funnel, places=places)
     )
-    extraction.extract(files, out / EXTRACTED_FILE, funnel, rules.extraction, links=links)
-    rows = finish(read_rows(out / EXTRACTED_FILE, Document), out, funnel, rules, contaminated)
+    with extraction.start(rules.extraction) as workers:
+        extraction.extract(files, out / EXTRACTED_FILE, funnel, rules.extraction, links=links, workers=workers)
+        rows = finish(read_rows(out / EXTRACTED_FILE, Document), out, funnel, rules, contaminated, workers=workers)
     extraction.forget_parts(out / EXTRACTED_FILE)
     return rows
 

@@ -110,6 +110,25 @@ def repaired(text: str) -> str:
     return str(ftfy.fix_encoding(text))
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be done with a text."""
+
+    reason: str
+    """Why it is dropped; "" if it is kept."""
+    language: str
+    repaired: str | None = None
+    """The text without mojibake, where that was asked for."""
+
+
+def judge(text: str, rules: CleaningSettings) -> Verdict:
+    """Look at one text: all that cleaning does with it."""
+    better = repaired(text) if rules.mojibake else None
+    text = text if better is None else better
+    language = language_of(text)
+    return Verdict(reason_to_drop(text, rules, language), language, better)
+
+
 def reason_to_drop(text: str, rules: CleaningSettings, language: str = "") -> str:
     """Why a text is dropped, or "" if it is kept; `language` is what `language_of` says if that was asked before."""
     if len(text) < rules.fewest_characters:

@@ -25,7 +25,7 @@ class ClusterSettings:
     workers: int = field(default=2, metadata={"changeable": True})
     """Tasks under way at a time."""
     cores_per_task: int = 1
-    """Processes that extract in one task."""
+    """Processes that extract and clean in one task."""
     memory_gb_per_core: int = 2
     """What Ray and Slurm are asked for."""
     partition: str = "cpu"

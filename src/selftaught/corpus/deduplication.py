@@ -13,6 +13,9 @@ band keys and shingles (32 bits each) lie on the temporary disk.
 from __future__ import annotations
 
 from array import array
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +31,7 @@ _COMPARED_IN_BAND = 64
 """Of more documents than these that agree in a band, each is compared with the 64 best of them only."""
 _TOGETHER_CHARACTERS = 1 << 18
 """Texts are looked at together until they are so many characters, at least one."""
+_LOOKS_AHEAD = 4
 Array = np.ndarray[Any, Any]
 
 
@@ -40,7 +44,10 @@ class Duplicates:
 
 
 class Fingerprints:
-    """What is needed of documents to tell which are the same; they go by their number, the first is 0."""
+    """What is needed of documents to tell which are the same; they go by their number, the first is 0.
+
+    Texts are looked at by a thread of compiled code, beside whatever the caller does to get the next one.
+    """
 
     def __init__(self, threshold: float = 0.8) -> None:
         self.threshold = threshold
@@ -50,6 +57,7 @@ class Fingerprints:
         self._ends = array("Q")
         self._shingles, self._bands = storage.temporary(), storage.temporary()
         self._waiting, self._characters = list[str](), 0
+        self._thread, self._looks = ThreadPoolExecutor(1), deque[Future[None]]()
 
     def __len__(self) -> int:
         """How many documents were added."""
@@ -61,25 +69,36 @@ class Fingerprints:
         self._waiting.append(text)
         self._characters += len(text)
         if self._characters >= _TOGETHER_CHARACTERS:
-            self._look()
+            self._begin_to_look()
 
-    def _look(self) -> None:
-        """Take what is needed of the texts that wait."""
-        if not self._waiting:
-            return
-        found = signatures_of(self._waiting, self.rows)
+    def _begin_to_look(self) -> None:
+        """Have the texts that wait looked at, behind those before them."""
+        while len(self._looks) >= _LOOKS_AHEAD:
+            self._looks.popleft().result()
+        self._looks.append(self._thread.submit(self._look, self._waiting))
+        self._waiting, self._characters = [], 0
+
+    def _look(self, texts: Sequence[str]) -> None:
+        """Take what is needed of some texts."""
+        found = signatures_of(texts, self.rows)
         self._keys.frombytes(found.keys.tobytes())
         self._ends.frombytes((found.ends + (self._ends[-1] if self._ends else 0)).astype(np.uint64).tobytes())
         self._shingles.write(found.shingles.tobytes())
         self._bands.write(found.bands.tobytes())
-        self._waiting, self._characters = [], 0
+
+    def _end_looking(self) -> None:
+        if self._waiting:
+            self._begin_to_look()
+        while self._looks:
+            self._looks.popleft().result()
+        self._thread.shutdown()
 
     def duplicates(self) -> Duplicates:
         """Which documents are duplicates of which."""
         of, near = np.full(len(self), -1, dtype=np.int64), np.zeros(len(self), dtype=bool)
         if not len(self):
             return Duplicates(of, near)
-        self._look()
+        self._end_looking()
         rank = _ranks(np.frombuffer(self._karma, dtype=np.int64))
         _mark_exact(np.frombuffer(self._keys, dtype=np.uint64).reshape(-1, 2), rank, of)
         ends = np.frombuffer(self._ends, dtype=np.uint64).astype(np.int64)

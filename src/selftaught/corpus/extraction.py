@@ -10,13 +10,15 @@ import itertools
 import shutil
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from selftaught import compute, console, storage
 from selftaught.corpus import urls
 from selftaught.corpus.documents import Document, Funnel, read_rows
-from selftaught.corpus.extractors import ExtractorName
+from selftaught.corpus.extractors import HTML, ExtractorName, extract_text
 from selftaught.corpus.links import Link
 from selftaught.corpus.pages import Page, read_pages
 from selftaught.corpus.ranges import require_least
@@ -35,7 +37,7 @@ class ExtractionSettings:
     extractor: ExtractorName = "quality"
     """`quality`: trafilatura with resiliparse to fall back on, the best found. `fast`: resiliparse alone, six times as fast."""
     processes: int = field(default=0, metadata={"changeable": True})
-    """Processes that extract; 0 for one on each core."""
+    """Processes that extract and clean; 0 for one on each core."""
     seconds_per_page: float = SECONDS
     """A page that takes longer is dropped as `timeout`, and its process ended, whatever it does. By the clock; where others use
     the processors, so that a page has to wait for one, by processor time."""
@@ -65,6 +67,12 @@ def links_by_address(links: Iterator[Link]) -> dict[str, Link]:
     return {urls.key(link.url): link for link in links}
 
 
+def start(rules: ExtractionSettings) -> Workers:
+    """Processes that extract, ready for their first page; the stages after this one may have them too."""
+    begin = partial(extract_text, b"<p>", HTML, rules.extractor)
+    return Workers(rules.processes or compute.usable_cores(), rules.seconds_per_page, rules.memory_bytes, begin)
+
+
 def extract(
     files: Sequence[Path],
     target: Path,
@@ -72,17 +80,19 @@ def extract(
     rules: ExtractionSettings,
     *,
     links: Mapping[str, Link] | None = None,
+    workers: Workers | None = None,
 ) -> None:
     """Write the documents of all pages in WARC files to `target`, a .jsonl file.
 
     What gives no text is dropped as `no text`, `error`, `timeout`, `memory` or `crash`. With `links` (see `links_by_address`)
     the files are somebody's archives, of which the pages that are linked to are taken; those of `fetching.fetch` know theirs.
+    `workers` (see `start`) are started for this stage alone if none are given.
     """
     parts = _parts(target)
     made = [parts / f"{number:06}.jsonl.zst" for number in range(len(files))]
     missing = [(file, part) for file, part in zip(files, made, strict=True) if not part.is_file()]
     with console.progress("extracting", len(files), unit="files", done=len(files) - len(missing)) as bar:
-        for part, results in _by_file(missing, rules, links):
+        for part, results in _by_file(missing, rules, links, workers):
             storage.write_jsonl(part, results)
             bar.advance()
         storage.write_jsonl(target, _in_order(made, funnel))
@@ -98,7 +108,10 @@ def _parts(target: Path) -> Path:
 
 
 def _by_file(
-    files: Sequence[tuple[Path, Path]], rules: ExtractionSettings, links: Mapping[str, Link] | None
+    files: Sequence[tuple[Path, Path]],
+    rules: ExtractionSettings,
+    links: Mapping[str, Link] | None,
+    given: Workers | None,
 ) -> Iterator[tuple[Path, Iterator[_Result]]]:
     """For each file of pages the file to write and what became of its pages; workers are busy across the ends of files."""
     others: list[list[_Result]] = [[] for _ in files]
@@ -110,16 +123,15 @@ def _by_file(
                 origin.append(number)
                 yield page
 
-    def results() -> Iterator[tuple[int, _Result]]:
-        for page, text, reason in workers.texts(pages()):
-            document = _document(page, text) if text else None
-            yield origin.popleft(), _Result(stage=STAGE, reason=reason, url=page.url, document=document)
+    def results(workers: Workers) -> Iterator[tuple[int, _Result]]:
+        work = partial(extract_text, extractor=rules.extractor)
+        for page, text, reason in workers.results(work, pages(), lambda page: (page.body, page.content_type)):
+            yield origin.popleft(), _result(page, text or "", reason)
 
     if not files:
         return
-    count = rules.processes or compute.usable_cores()
-    with Workers(count, rules.extractor, rules.seconds_per_page, rules.memory_bytes) as workers:
-        found = results()
+    with nullcontext(given) if given else start(rules) as workers:
+        found = results(workers)
         first = next(found, None)
         for number, (_, part) in enumerate(files):
             own = _Run(number, first, found)
@@ -155,6 +167,12 @@ def _pages(file: Path, links: Mapping[str, Link] | None, others: list[_Result]) 
             yield replace(page, url=address, link=link)
     if unlinked:
         others.append(_Result(stage=ARCHIVE, reason="not linked to", count=unlinked))
+
+
+def _result(page: Page, text: str, reason: str) -> _Result:
+    if not text:
+        return _Result(stage=STAGE, reason=reason or "no text", url=page.url)
+    return _Result(stage=STAGE, url=page.url, document=_document(page, text))
 
 
 def _document(page: Page, text: str) -> Document:

@@ -6,17 +6,21 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from selftaught import console, storage
 from selftaught.corpus import documents, ranges
-from selftaught.corpus.cleaning import CleaningSettings, language_of, reason_to_drop, repaired
+from selftaught.corpus.cleaning import CleaningSettings, Verdict, judge, repaired
 from selftaught.corpus.documents import Document, Funnel
 from selftaught.corpus.splitting import Unit, side
+from selftaught.corpus.workers import Workers, outcome
 from selftaught.errors import InputError
 
 CLUSTERS_FILE = "clusters.jsonl.zst"
 CLEAN, DUPLICATES, DECONTAMINATE, SPLIT = "clean", "duplicates", "decontaminate", "split"
+_LONGEST_SENT = 1 << 23
+"""Longer texts, such as whole libraries in one file, are cleaned here: the limits of the processes are those of pages."""
 Check = Callable[[str], bool]
 """Whether a text holds what a model will be asked about; a room above knows how to tell."""
 
@@ -74,46 +78,73 @@ class FinishingSettings(DeduplicationSettings, SplitSettings):
 
 
 def finish(
-    rows: Iterable[Document], out: Path, funnel: Funnel, rules: FinishingSettings, contaminated: Check | None = None
+    rows: Iterable[Document],
+    out: Path,
+    funnel: Funnel,
+    rules: FinishingSettings,
+    contaminated: Check | None = None,
+    *,
+    workers: Workers | None = None,
 ) -> list[documents.FunnelRow]:
-    """Write train, heldout, drops and, last, the funnel into `out`.
+    """Write train, heldout, drops and, last, the funnel into `out`. `workers`: see `clean`.
 
     Of duplicates the one with most karma stays, of equal ones the first. Raises InputError if a side of the split stays empty.
     """
-    cleaned = clean(rows, funnel, rules.cleaning)
+    cleaned = clean(rows, funnel, rules.cleaning, workers)
     unique = deduplicate(cleaned, funnel, rules.near_duplicate, out / CLUSTERS_FILE)
     split(unique, out, funnel, rules, contaminated)
     funnel.save(out)
     return funnel.rows()
 
 
-def clean(rows: Iterable[Document], funnel: Funnel, rules: CleaningSettings) -> Iterator[Document]:
-    """The documents that pass the filters of `corpus.cleaning`, with their language noted."""
-    for row in rows:
+def clean(
+    rows: Iterable[Document], funnel: Funnel, rules: CleaningSettings, workers: Workers | None = None
+) -> Iterator[Document]:
+    """The documents that pass the filters of `corpus.cleaning`, with their language noted.
+
+    By `workers` if there are any, else in this process. A text that no filter returns from is dropped as `error`, or as
+    `timeout`, `memory` or `crash` of a worker.
+    """
+    if rules.mojibake:
+        repaired("")  # says here what is to be installed
+    for row, verdict, reason in _judged(rows, rules, workers):
         funnel.enter(CLEAN)
-        text = repaired(row.text) if rules.mojibake else row.text
-        language = language_of(text)
-        if reason := reason_to_drop(text, rules, language):
-            funnel.drop(CLEAN, reason, id=row.id, url=row.url)
+        if verdict is None or verdict.reason:
+            funnel.drop(CLEAN, verdict.reason if verdict else reason, id=row.id, url=row.url)
             continue
         funnel.keep(CLEAN)
-        yield replace(row, text=text, language=language)
+        text = row.text if verdict.repaired is None else verdict.repaired
+        yield replace(row, text=text, language=verdict.language)
+
+
+def _judged(
+    rows: Iterable[Document], rules: CleaningSettings, workers: Workers | None
+) -> Iterator[tuple[Document, Verdict | None, str]]:
+    look = partial(judge, rules=rules)
+    if workers is None:
+        yield from ((row, *outcome(look, row.text)) for row in rows)
+        return
+    for row, verdict, reason in workers.results(
+        look, rows, lambda row: (row.text if len(row.text) <= _LONGEST_SENT else "",)
+    ):
+        yield row, *(outcome(look, row.text) if len(row.text) > _LONGEST_SENT else (verdict, reason))
 
 
 def deduplicate(rows: Iterable[Document], funnel: Funnel, threshold: float, clusters: Path) -> Iterator[Document]:
     """The documents that are no duplicates (see `corpus.deduplication`), in their order; writes the clusters to a .jsonl file."""
     from selftaught.corpus.deduplication import Fingerprints
 
-    held, prints = storage.Spool(Document), Fingerprints(threshold)
+    held, ids, prints = storage.Spool(Document), storage.Spool(str), Fingerprints(threshold)
     with console.progress("comparing", unit="documents") as bar:
         for row in rows:
             held.append(row)
+            ids.append(row.id)
             prints.add(row.text, row.karma)
             bar.advance()
     found = prints.duplicates()
     stays = set(found.of[found.of >= 0].tolist())
-    names = {number: row.id for number, row in enumerate(held) if number in stays}
-    storage.write_jsonl(clusters, _clusters(held, found.of.tolist(), names))
+    names = {number: name for number, name in enumerate(ids) if number in stays}
+    storage.write_jsonl(clusters, _clusters(ids, found.of.tolist(), names))
     for row, of, near in zip(held, found.of.tolist(), found.near.tolist(), strict=True):
         funnel.enter(DUPLICATES)
         if of >= 0:
@@ -125,9 +156,9 @@ def deduplicate(rows: Iterable[Document], funnel: Funnel, threshold: float, clus
         yield row
 
 
-def _clusters(rows: Iterable[Document], of: Sequence[int], names: Mapping[int, str]) -> Iterator[Cluster]:
+def _clusters(ids: Iterable[str], of: Sequence[int], names: Mapping[int, str]) -> Iterator[Cluster]:
     """Who stays with all that are dropped for it, in order of who stays."""
-    dropped = (_Dropped(number, row.id) for number, row in zip(of, rows, strict=True) if number >= 0)
+    dropped = (_Dropped(number, name) for number, name in zip(of, ids, strict=True) if number >= 0)
     ordered = storage.sorted_rows(dropped, _Dropped, lambda one: one.of)
     for number, group in itertools.groupby(ordered, key=lambda one: one.of):
         yield Cluster(id=names[number], dropped=tuple(one.id for one in group))

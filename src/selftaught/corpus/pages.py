@@ -190,7 +190,7 @@ def _page(record: Any) -> Page:
     elif kind not in KINDS:
         problem = f"content type {kind or 'none'}"
     else:
-        body, problem = _body(record.reader.read(_LARGEST_BYTES + 1), http)
+        body, problem = _body(record.reader.read(min(_LARGEST_BYTES, record.content_length) + 1), http)
     submission = headers.get(_SUBMISSION)
     return Page(
         url=headers.get("WARC-Source-URI") or target,

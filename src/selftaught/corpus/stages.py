@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from selftaught import console, storage
+from selftaught import compute, console, storage
 from selftaught.corpus import extraction, finishing
 from selftaught.corpus.building import LINKS_FILE, PAGES
 from selftaught.corpus.cleaning import CleaningSettings
@@ -22,6 +22,7 @@ from selftaught.corpus.finishing import DeduplicationSettings, SplitSettings
 from selftaught.corpus.links import Link, LinkSettings, read_links
 from selftaught.corpus.pages import ENDINGS, find_archives
 from selftaught.corpus.politeness import FetchSettings
+from selftaught.corpus.workers import Workers
 from selftaught.errors import InputError, MismatchError
 
 DOCUMENTS_FILE = "documents.jsonl.zst"
@@ -85,12 +86,18 @@ def extract_documents(
 
 
 def clean_documents(
-    source: str | Path, out: str | Path, settings: CleaningSettings | None = None, *, may_be_empty: bool = False
+    source: str | Path,
+    out: str | Path,
+    settings: CleaningSettings | None = None,
+    *,
+    processes: int = 0,
+    may_be_empty: bool = False,
 ) -> None:
-    """The documents that pass the filters."""
+    """The documents that pass the filters, looked at by so many processes, 0 for one on each core."""
     funnel = _begin(Path(source), finishing.CLEAN)
-    rows = finishing.clean(_documents(Path(source)), funnel, settings or CleaningSettings())
-    _write(rows, Path(out), funnel, may_be_empty=may_be_empty)
+    with Workers(processes or compute.usable_cores()) as workers:
+        rows = finishing.clean(_documents(Path(source)), funnel, settings or CleaningSettings(), workers)
+        _write(rows, Path(out), funnel, may_be_empty=may_be_empty)
 
 
 def deduplicate_documents(source: str | Path, out: str | Path, settings: DeduplicationSettings | None = None) -> None:
