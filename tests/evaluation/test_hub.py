@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,11 @@ import pytest
 from selftaught import storage
 from selftaught.cli import evaluate as cli
 from selftaught.errors import DamagedFileError, InputError, MissingExtraError, UsageError
-from selftaught.evaluation import hub
-from selftaught.tasks import cloze, conversations, modelling, passages, questions, summaries, translation
+from selftaught.evaluation import hub, remotes
+from selftaught.evaluation.heuristics import HEURISTICS
+from selftaught.evaluation.registry import TASKS
+from selftaught.tasks import cloze, conversations, modelling, passages, questions, summaries, translation, winograd
+from selftaught.tasks.examples import Choice
 from selftaught.tasks.rows import read_lines
 
 COQA = {
@@ -41,6 +45,17 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "EleutherAI/coqa": [COQA],
     "abisee/cnn_dailymail": [{"id": "1", "article": "A.", "highlights": "b\nc", "more": 1}],
     "wmt/wmt14": [{"translation": {"en": "a\u00a0b", "fr": "c\nd"}}],
+    "lighteval/winograd_wsc": [
+        {
+            "text": "The cat saw the dog because it was awake.",
+            "pronoun": "it",
+            "pronoun_loc": 28,
+            "options": ["The cat", "The dog"],
+            "label": 1,
+            "source": "x",
+        }
+    ],
+    "afmck/text8": [{"text": " anarchism or"}, {"text": "iginated "}, {"text": "as a term"}],
     "google-research-datasets/nq_open": [{"question": "who", "answer": ["a", "b"]}] * 3,
 }
 
@@ -55,9 +70,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
         return ROWS[repository]
 
     monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
-    for task, remotes in hub.REMOTES.items():
-        fewer = tuple(dataclasses.replace(one, rows=len(ROWS[one.repository]), sha256="") for one in remotes)
-        monkeypatch.setitem(hub.REMOTES, task, fewer)
+    for task, files in remotes.REMOTES.items():
+        fewer = tuple(dataclasses.replace(one, rows=len(ROWS[one.repository]), sha256="", md5="") for one in files)
+        monkeypatch.setitem(remotes.REMOTES, task, fewer)
     return heard
 
 
@@ -72,6 +87,8 @@ READ: dict[str, Callable[[Path], Any]] = {
     "cnndm": lambda data: summaries.read_articles(data)[0].highlights,
     "wmt14-en-fr": lambda data: translation.read_sentences(data, "en", examples=0, seed=1).asked[0].target,
     "wmt14-fr-en": lambda data: translation.read_sentences(data, "fr", examples=0, seed=1).asked[0].target,
+    "winograd": lambda data: winograd.read_schemas(data / winograd.WSC273_FILE, "partial"),
+    "text8": lambda data: (data / modelling.TEXT8_FILE).read_text(encoding="ascii"),
     "nq": lambda data: questions.read_questions(data, examples=2, seed=1).trained,
 }
 EXPECTED = {
@@ -83,15 +100,25 @@ EXPECTED = {
     "cnndm": "b\nc",
     "wmt14-en-fr": "c d",
     "wmt14-fr-en": "a\u00a0b",
+    "winograd": [
+        Choice(
+            id="wsc273-1/partial",
+            contexts=("The cat saw the dog because the cat", "The cat saw the dog because the dog"),
+            continuations=(" was awake.",) * 2,
+            candidates=("the cat", "the dog"),
+            answer=1,
+        )
+    ],
+    "text8": " anarchism originated as a term",
     "nq": True,
 }
 
 
-@pytest.mark.parametrize("task", hub.REMOTES)
+@pytest.mark.parametrize("task", remotes.REMOTES)
 def test_what_is_fetched_can_be_read(asked: list[tuple[str, str, str]], tmp_path: Path, task: str) -> None:
     new = hub.fetch([task], tmp_path)
     assert READ[task](tmp_path) == EXPECTED[task]
-    assert len(asked) == len(new) == len(hub.REMOTES[task])
+    assert len(asked) == len(new) == len(remotes.REMOTES[task])
     assert hub.fetch([task], tmp_path) == []
     assert len(asked) == len(new)
 
@@ -115,17 +142,17 @@ def test_a_data_set_that_is_another_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (remote,) = hub.REMOTES["lambada"]
-    monkeypatch.setitem(hub.REMOTES, "lambada", (dataclasses.replace(remote, rows=5153),))
+    (remote,) = remotes.REMOTES["lambada"]
+    monkeypatch.setitem(remotes.REMOTES, "lambada", (dataclasses.replace(remote, rows=5153),))
     with pytest.raises(InputError, match=r"5,153 rows.*got 1"):
         hub.fetch(["lambada"], tmp_path)
     monkeypatch.setitem(ROWS, "EleutherAI/lambada_openai", [{"words": 3}])
-    monkeypatch.setitem(hub.REMOTES, "lambada", (remote,))
+    monkeypatch.setitem(remotes.REMOTES, "lambada", (remote,))
     with pytest.raises(InputError, match="other columns"):
         hub.fetch(["lambada"], tmp_path)
     assert not (tmp_path / passages.LAMBADA_FILE).exists()
     monkeypatch.setitem(ROWS, "EleutherAI/lambada_openai", [{"text": "some words"}])
-    monkeypatch.setitem(hub.REMOTES, "lambada", (dataclasses.replace(remote, sha256="0" * 64),))
+    monkeypatch.setitem(remotes.REMOTES, "lambada", (dataclasses.replace(remote, sha256="0" * 64),))
     hub.fetch(["lambada"], tmp_path)
     assert "not byte for byte" in capsys.readouterr().out
 
@@ -141,7 +168,38 @@ def test_without_a_network_or_the_extra(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(MissingExtraError, match=r"selftaught\[hub\]"):
         hub.fetch(["nq"], tmp_path)
     with pytest.raises(UsageError, match="task on the hub"):
+        hub.fetch(["heldout"], tmp_path)
+
+
+def test_a_copy_that_others_made_has_to_be_the_authors_text(
+    asked: list[tuple[str, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (remote,) = remotes.REMOTES["text8"]
+    known = hashlib.md5(EXPECTED["text8"].encode(), usedforsecurity=False).hexdigest()
+    monkeypatch.setitem(remotes.REMOTES, "text8", (dataclasses.replace(remote, md5="0" * 32),))
+    with pytest.raises(InputError, match="not the text that is meant"):
+        hub.fetch(["text8"], tmp_path)
+    assert not (tmp_path / modelling.TEXT8_FILE).exists()
+    monkeypatch.setitem(remotes.REMOTES, "text8", (dataclasses.replace(remote, md5=known),))
+    assert hub.fetch(["text8"], tmp_path) == [tmp_path / modelling.TEXT8_FILE]
+    assert asked[-1] == ("afmck/text8", "default", "train+validation+test")
+    monkeypatch.setitem(ROWS, "lighteval/winograd_wsc", [{**ROWS["lighteval/winograd_wsc"][0], "pronoun": "he"}])
+    with pytest.raises(InputError, match=r"other columns.*another pronoun"):
         hub.fetch(["winograd"], tmp_path)
+
+
+@pytest.mark.parametrize("task", remotes.ELSEWHERE)
+def test_what_is_not_on_the_hub_is_said_to_be_elsewhere(tmp_path: Path, task: str) -> None:
+    assert any(remotes.ELSEWHERE[task].startswith(f"{file}: ") for file in TASKS[task].files)
+    with pytest.raises(UsageError, match=f"{task} is not on the hub. Bring {tmp_path}/"):
+        hub.fetch([task], tmp_path)
+
+
+def test_every_data_set_of_the_paper_is_fetched_or_placed() -> None:
+    """Those of GPT-1's heuristics are fine-tuning's."""
+    assert {*remotes.REMOTES, *remotes.ELSEWHERE} | {*HEURISTICS} == {
+        name for name, task in TASKS.items() if task.files
+    }
 
 
 def test_nothing_is_fetched_unless_tasks_are_named(tmp_path: Path) -> None:
@@ -151,7 +209,7 @@ def test_nothing_is_fetched_unless_tasks_are_named(tmp_path: Path) -> None:
 
 def test_known_hashes_are_of_the_real_files(shared_data: Path) -> None:
     """What is written from the rows of the hub has the bytes that its authors published."""
-    (remote,) = hub.REMOTES["wikitext103"]
+    (remote,) = remotes.REMOTES["wikitext103"]
     path = shared_data / "zeroshot" / remote.file
     assert storage.sha256(path) == remote.sha256
     rows = [{"text": "" if line == " " else f"{line}\n"} for line in read_lines(path)]

@@ -24,7 +24,9 @@ pronoun, as lm-evaluation-harness has it, where the rows say what that is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Row:
+class Row:
+    """A schema as a line of our files."""
+
     id: str
     candidates: list[str]
     label: int
@@ -52,18 +54,18 @@ def read_texts(path: Path) -> list[tuple[str, str]]:
     return [(row.id, _text(row)) for row in _rows(path)]
 
 
-def _text(row: _Row) -> str:
+def _text(row: Row) -> str:
     if not (row.prefix and row.pronoun):
         return row.sentences[row.label]
     return schema_files.joined(row.prefix, row.pronoun, row.suffix)
 
 
-def _rows(path: Path) -> list[_Row]:
+def _rows(path: Path) -> list[Row]:
     if path.suffix in (".xml", ".txt"):
         found = schema_files.read_collection(path, SCHEMAS) if path.suffix == ".xml" else schema_files.read_masked(path)
-        return [_row(one) for one in found]
+        return [row_of(one) for one in found]
     schemas = []
-    for number, row in read_rows(path, _Row):
+    for number, row in read_rows(path, Row):
         fits = len(row.sentences) == len(row.candidates) >= 2 and 0 <= row.label < len(row.candidates)
         if not fits or not all(row.sentences) or len(set(row.sentences)) < len(row.sentences):
             raise malformed(
@@ -75,8 +77,9 @@ def _rows(path: Path) -> list[_Row]:
     return schemas
 
 
-def _row(schema: schema_files.Schema) -> _Row:
-    return _Row(
+def row_of(schema: schema_files.Schema) -> Row:
+    """A schema with its sentences."""
+    return Row(
         id=schema.id,
         candidates=schema.candidates,
         label=schema.label,
@@ -88,7 +91,7 @@ def _row(schema: schema_files.Schema) -> _Row:
     )
 
 
-def _choice(row: _Row, scoring: Scoring, form: Form) -> Choice:
+def _choice(row: Row, scoring: Scoring, form: Form) -> Choice:
     if scoring == "partial" and form == "harness" and row.pronoun and len(row.candidates_raw) == len(row.candidates):
         contexts, continuations = _as_the_harness(row)
     else:
@@ -110,7 +113,7 @@ _POSSESSIVE = frozenset(("my", "his", "her", "our", "their"))
 _LOWERED = frozenset(("A", "An", "The", "She", "He", "It", "They", "My", "His", "Her", "Their"))
 
 
-def _as_the_harness(row: _Row) -> tuple[list[str], list[str]]:
+def _as_the_harness(row: Row) -> tuple[list[str], list[str]]:
     """All that follows the pronoun, with a second blank before it, given the text before and each name.
 
     A name gets 's for a possessive, and a small letter except after a full stop, however else its sentence began.
