@@ -95,6 +95,27 @@ def test_chunks_of_logits_add_up(monkeypatch):
     assert errors(parts, whole).max() < 1e-5
 
 
+def test_an_embedding_of_its_own_or_tied_to_the_head_adds_up_over_micro_batches():
+    for tied in (True, False):
+        model, ids, targets = example(rows=4, tied=tied, **SHAPES["odd length, four heads"])
+        whole = results(model, ids, targets)["tokens.weight"]
+        model.zero_grad()
+        for part in range(4):
+            with torch.autocast("cpu", torch.bfloat16):
+                (loss_sum(model, ids[part : part + 1], targets[part : part + 1]) / targets.numel()).backward()
+        torch.testing.assert_close(model.tokens.weight.grad, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_are_added_to_those_of_their_ids():
+    drawn = torch.Generator().manual_seed(3)
+    for vocabulary, channels, tokens in ((3, 16, 1), (11, 80, 200), (300, 192, 77)):
+        matrix, rows = (torch.randn(size, channels, generator=drawn) for size in (vocabulary, tokens))
+        ids = torch.randint(vocabulary, (tokens,), generator=drawn)
+        exact = matrix.double().index_add(0, ids, rows.double())
+        kernels.add_rows(matrix, ids, rows)
+        torch.testing.assert_close(matrix.double(), exact, rtol=1e-5, atol=1e-5)
+
+
 def test_what_is_no_number_is_seen():
     model, ids, targets = example(**SHAPES["one narrow head"])
     with torch.no_grad():

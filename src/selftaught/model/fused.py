@@ -121,12 +121,48 @@ def _weight_change(change_NO: torch.Tensor, inputs_NI: torch.Tensor) -> tuple[to
     return matrix, bias
 
 
+class TiedGradient:
+    """The gradient of a matrix that is both head and embedding, on its way from the one to the other.
+
+    The embedding's share are a few rows, added to the head's in place instead of to zeros of the size of the matrix.
+    """
+
+    matrix: torch.Tensor | None = None
+
+
+def embedded(ids_BT: torch.Tensor, weight_VC: torch.Tensor, tied: TiedGradient) -> torch.Tensor:
+    """Rows of a matrix that is the head of the loss too, which has to be given the same `tied`."""
+    found: torch.Tensor = _Embedding.apply(ids_BT.contiguous(), weight_VC, tied)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Embedding(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, ids_BT: torch.Tensor, weight_VC: torch.Tensor, tied: TiedGradient) -> torch.Tensor:
+        ctx.save_for_backward(ids_BT)
+        ctx.tied = tied
+        return nn.functional.embedding(ids_BT, weight_VC)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *changes: torch.Tensor) -> tuple[None, None, None]:
+        # Autograd waits for this before it hands the head's gradient on, though nothing comes from here.
+        (ids_BT,) = ctx.saved_tensors
+        kernels.add_rows(ctx.tied.matrix, ids_BT, changes[0].contiguous())
+        ctx.tied.matrix = None
+        return None, None, None
+
+
 def loss_sum(
-    hidden_NC: torch.Tensor, norm: nn.Module, weight_VC: torch.Tensor, targets_N: torch.Tensor
+    hidden_NC: torch.Tensor,
+    norm: nn.Module,
+    weight_VC: torch.Tensor,
+    targets_N: torch.Tensor,
+    tied: TiedGradient | None = None,
 ) -> torch.Tensor:
     """Sum of -log p(target) in float32, of states before the last normalisation, which may be none."""
     epsilon = norm.eps if isinstance(norm, nn.LayerNorm) else 0.0
-    loss: torch.Tensor = _Loss.apply(hidden_NC, weight_VC, targets_N, epsilon, *norm.parameters())  # type: ignore[no-untyped-call]
+    loss: torch.Tensor = _Loss.apply(hidden_NC, weight_VC, targets_N, epsilon, tied, *norm.parameters())  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -134,12 +170,13 @@ class _Loss(torch.autograd.Function):
     """Gradients of normalised states and head are made while the logits of a chunk are there, so none are kept."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0917  # autograd gives them by place
         ctx: Any,
         hidden_NC: torch.Tensor,
         weight_VC: torch.Tensor,
         targets_N: torch.Tensor,
         epsilon: float,
+        tied: TiedGradient | None,
         *norm: torch.Tensor,
     ) -> torch.Tensor:
         if norm:
@@ -164,6 +201,7 @@ class _Loss(torch.autograd.Function):
                 kind = kernels.ADDED if start else kernels.FLOATS
                 kernels.product(known, part, weight_change, kind, turned=True, base=weight_change if start else None)
         ctx.save_for_backward(hidden_NC, statistics, normal_change, weight_change, *norm)
+        ctx.tied = tied
         return total
 
     @staticmethod
@@ -177,4 +215,6 @@ class _Loss(torch.autograd.Function):
             change = normal_change.float()
         for gradient in (change, weight_change, *of_norm):
             gradient.mul_(changes[0])
-        return change, weight_change, None, None, *of_norm
+        if ctx.tied is not None:
+            ctx.tied.matrix = weight_change
+        return change, weight_change, None, None, None, *of_norm

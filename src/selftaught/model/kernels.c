@@ -688,6 +688,18 @@ void cross_entropy(half *logits, const int64_t *targets, float *losses, int64_t 
     }
 }
 
+/* --- The embedding's gradient: each token's row is added to that of its id, row after row, by each thread in columns of its own. */
+
+void add_rows(float *matrix, const int64_t *ids, const float *rows, int64_t tokens, int64_t channels, int32_t threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (long start = 0; start < channels; start += PANEL)
+        for (long token = 0; token < tokens; token++)
+            for (long c = start; c < start + PANEL && c < channels; c += LANES) {
+                float *to = matrix + ids[token] * channels + c;
+                _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), _mm512_loadu_ps(rows + token * channels + c)));
+            }
+}
+
 /* --- AdamW, and the size of all gradients. */
 
 #define STRETCH (1 << 17) /* numbers that a thread takes at a time */

@@ -77,7 +77,7 @@ def library() -> ctypes.CDLL | None:
     if found is None:
         console.warn("no C compiler works here (cc, or what CC says), so PyTorch's slower kernels are used")
     else:
-        found.cross_entropy.restype = found.adamw.restype = None
+        found.cross_entropy.restype = found.add_rows.restype = found.adamw.restype = None
         found.squares.restype = ctypes.c_double
     return found
 
@@ -196,6 +196,13 @@ def cross_entropy(logits_NV: torch.Tensor, targets_N: torch.Tensor, vocabulary: 
     places = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (logits_NV, targets_N, losses))
     _found().cross_entropy(*places, *sizes, ctypes.c_int32(change), ctypes.c_int32(torch.get_num_threads()))
     return losses
+
+
+def add_rows(matrix_VC: torch.Tensor, ids: torch.Tensor, rows: torch.Tensor) -> None:
+    """Add each of the rows to the one of the matrix that its id names; all float32."""
+    places = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (matrix_VC, ids, rows))
+    sizes = (ctypes.c_int64(number) for number in (ids.numel(), matrix_VC.shape[1]))
+    _found().add_rows(*places, *sizes, ctypes.c_int32(torch.get_num_threads()))
 
 
 @dataclass(frozen=True, kw_only=True)

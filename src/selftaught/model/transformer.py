@@ -237,8 +237,9 @@ class Transformer(nn.Module):
         places_BT: torch.Tensor | None = None,
         mask: torch.Tensor | Documents | None = None,
         watch: Watch | None = None,
+        tokens_BTC: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The same before the last normalisation."""
+        """The same before the last normalisation; of embeddings of the tokens that were looked up before, if they are given."""
         past = cache.filled if cache is not None else 0
         new = ids_BT.shape[1]
         if places_BT is None and past + new > self.shape.context:
@@ -246,7 +247,7 @@ class Transformer(nn.Module):
         places = torch.arange(past, past + new, device=ids_BT.device) if places_BT is None else places_BT
         if mask is None and past and new > 1:
             mask = torch.ones(new, past + new, dtype=torch.bool, device=ids_BT.device).tril(diagonal=past)
-        hidden = self.drop(self.tokens(ids_BT) + self.positions(places))
+        hidden = self.drop((self.tokens(ids_BT) if tokens_BTC is None else tokens_BTC) + self.positions(places))
         for layer, block in enumerate(self.blocks):
             if watch is not None:
                 watch.hidden.append(hidden)
@@ -275,9 +276,12 @@ def loss_sum(
 
     Under autocast the products run in its format; log-probabilities, and sums over tokens, stay float32.
     """
+    if fused.in_use(model.head_weight) and kernels.fits(model.shape.channels, 1):
+        tied = fused.TiedGradient() if model.head is None else None
+        tokens_BTC = fused.embedded(ids_BT, model.head_weight, tied) if tied is not None else None
+        residual_NC = model.residual(ids_BT, mask=mask, tokens_BTC=tokens_BTC).flatten(0, 1)
+        return fused.loss_sum(residual_NC, model.norm, model.head_weight, targets_BT.flatten(), tied)
     residual_NC = model.residual(ids_BT, mask=mask).flatten(0, 1)
-    if fused.in_use(residual_NC) and kernels.fits(model.shape.channels, 1):
-        return fused.loss_sum(residual_NC, model.norm, model.head_weight, targets_BT.flatten())
     hidden_NC: torch.Tensor = model.norm(residual_NC)
     kind = str(hidden_NC.device.type)
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_NC.dtype
