@@ -7,7 +7,7 @@ import gc
 import re
 
 import pytest
-from bench import serving as crowd
+from bench import crowd
 
 from selftaught.server.engine import Job
 from selftaught.server.limits import Limits
@@ -37,7 +37,7 @@ def test_a_crowd_leaves_no_trace():
             gc.collect()
             assert not [thing for thing in gc.get_objects() if type(thing) is Job]
             things.append(len(gc.get_objects()))
-        # Of 150 clients not even ten things each are left; bytes are measured by bench/serving.py, in a process of its own.
+        # Of 150 clients not even ten things each are left; bytes are measured by bench/crowd.py, in a process of its own.
         assert max(things[1:]) - things[0] < 1500
         assert server.service.engine.busy == server.service.engine.waiting == 0
         assert server.ask(prompt="the", max_tokens=3)["choices"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -62,6 +63,11 @@ class SamplingSettings:
         """Whether the text so far changes the distribution."""
         return self.repetition_penalty != 1 or self.frequency_penalty != 0 or self.presence_penalty != 0
 
+    @property
+    def greedy(self) -> bool:
+        """Whether the next token is simply the most probable one."""
+        return self.temperature == 0 and not self.penalises
+
     def words(self) -> str:
         """The settings in words, as kept with each sample."""
         penalties = [
@@ -104,8 +110,15 @@ def candidates(
         ids_K, _ = ids_K.sort()
         kept_K = logits_V[ids_K] / rules.temperature
     else:
-        ids_K, kept_K = torch.arange(len(logits_V)), logits_V / rules.temperature
+        ids_K, kept_K = _all_ids(len(logits_V)), logits_V
+        kept_K = kept_K if rules.temperature == 1 else kept_K / rules.temperature
     return ids_K, keep_min_p(keep_top_p(kept_K, rules.top_p), rules.min_p).softmax(-1)
+
+
+@lru_cache(4)
+def _all_ids(size: int) -> torch.Tensor:
+    """Not to be written to."""
+    return torch.arange(size)
 
 
 def pick(ids_K: torch.Tensor, probabilities_K: torch.Tensor, generator: torch.Generator) -> int:

@@ -41,13 +41,18 @@ class Request:
     """Id that ends the text and is not told."""
     alternatives: int = 0
     """Most probable tokens to tell of beside each."""
+    log_probs: bool = True
+    """Whether to tell of the log-probability of each token: finding it looks at all others."""
     echo: bool = False
     """Whether to tell of the prompt's tokens too; it must then fit into the context."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """A token, its log-probability before anything is cut (None of the first), and the most probable ones in its place."""
+    """A token, its log-probability before anything is cut, and the most probable ones in its place.
+
+    There is no log-probability of the first token of a prompt, and none where it was not asked for.
+    """
 
     token: int
     log_prob: float | None
@@ -146,7 +151,19 @@ class Batch:
         if not ready:
             return []
         logits_RV = self._decoder.step(self._cache, ready, [self._texts[slot].seen[-1] for slot in ready])
-        return [self._draw(slot, self._texts[slot], row) for slot, row in zip(ready, logits_RV, strict=True)]
+        logits_RV = logits_RV[:, : self._vocabulary]
+        best = self._greediest(ready, logits_RV)
+        return [
+            self._draw(slot, self._texts[slot], row, best.get(slot)) for slot, row in zip(ready, logits_RV, strict=True)
+        ]
+
+    def _greediest(self, ready: Sequence[int], logits_RV: torch.Tensor) -> dict[int, int]:
+        """The next tokens of texts that take the most probable one, found for all of them at once."""
+        greedy = [place for place, slot in enumerate(ready) if self._texts[slot].request.rules.greedy]
+        if not greedy:
+            return {}
+        chosen_G = logits_RV.argmax(-1).tolist() if len(greedy) == len(ready) else logits_RV[greedy].argmax(-1).tolist()
+        return {ready[place]: token for place, token in zip(greedy, chosen_G, strict=True)}
 
     def _read(self, slot: int, text: _Text) -> list[Progress]:
         """Read the next piece of what is unread; at its end draw a token.
@@ -170,10 +187,12 @@ class Batch:
             return [Progress(slot, prompt=_echoed(text), ended="length")]
         return [self._draw(slot, text, logits)]
 
-    def _draw(self, slot: int, text: _Text, logits_V: torch.Tensor) -> Progress:
+    def _draw(self, slot: int, text: _Text, logits_V: torch.Tensor, token: int | None = None) -> Progress:
+        """Draw the next token, if it is not known yet."""
         request, prompt = text.request, () if text.drawn else _echoed(text)
         logits_V = logits_V[: self._vocabulary]
-        token = choose(logits_V, request.rules, text.generator, request.prompt, text.drawn)
+        if token is None:
+            token = choose(logits_V, request.rules, text.generator, request.prompt, text.drawn)
         if token == request.end:
             self.leave(slot)
             return Progress(slot, prompt=prompt, ended="stop")
@@ -192,6 +211,8 @@ class Batch:
     def _told(self, token: int, logits_V: torch.Tensor, text: _Text) -> Told:
         if token >= self._vocabulary:  # an id of a prompt that no text has
             return Told(token, -torch.inf)
+        if not text.request.log_probs:
+            return Told(token, None)
         drawn = described(logits_V[: self._vocabulary], token, text.request.alternatives)
         return Told(token, drawn.log_prob, drawn.top)
 

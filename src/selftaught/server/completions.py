@@ -144,6 +144,7 @@ def understand(body: Completion, name: str, model: LanguageModel, limits: Limits
             seed=first + number,
             end=model.tokenizer.end_of_text,
             alternatives=body.logprobs or 0,
+            log_probs=body.logprobs is not None or samples > kept,
             echo=echo and body.logprobs is not None,
         )
         for ids in encoded
