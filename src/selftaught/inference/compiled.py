@@ -26,6 +26,8 @@ from selftaught.model.transformer import Transformer
 SOURCE = Path(__file__).with_name("decode.c")
 BLOCK = 64
 """As in decode.c: outputs that are packed side by side."""
+LINE = 64
+"""Bytes that processors read together."""
 FORMATS: dict[WeightFormat, int] = {"float32": 0, "bfloat16": 1, "int8": 2}
 MANY = 32
 """Tokens beyond which all threads read them, without trying fewer: there is much to do between two waits."""
@@ -93,6 +95,8 @@ class CompiledDecoder(Decoder):
         super().__init__(model, weights)
         self._read_tokens = found.read_tokens
         self._kept: list[object] = []
+        sizes = sum(parameter.numel() for parameter in model.parameters())
+        self._shelf = _Shelf(sizes * (1 if weights == "int8" else 2 if weights == "bfloat16" else 4))
         self._paces: dict[tuple[int, int], Pace] = {}
         self._net = self._packed_network(model)
         self._stride = -(-self.shape.vocabulary // BLOCK) * BLOCK
@@ -218,11 +222,30 @@ class CompiledDecoder(Decoder):
 
     def _address(self, tensor: torch.Tensor) -> int:
         """Where a copy of a tensor is, in memory that is read fast."""
-        kept = torch.empty(tensor.shape, dtype=tensor.dtype)
-        compute.prefer_large_pages(kept.data_ptr(), kept.nbytes)
-        kept.copy_(tensor.detach())
-        self._kept.append(kept)
-        return kept.data_ptr()
+        return self._shelf.put(tensor.detach())
+
+
+class _Shelf:
+    """Copies of tensors one after another, in the order in which a pass reads them: fetching ahead runs from one into the next.
+
+    Large pages hold them, which have no room in tensors that lie alone.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size, self._filled = size, 0
+        self._boards: list[torch.Tensor] = []
+
+    def put(self, tensor: torch.Tensor) -> int:
+        """The address of a copy; it lasts as long as the shelf."""
+        if not self._boards or self._filled + tensor.nbytes > self._boards[-1].nbytes:
+            board = torch.empty(max(self._size, tensor.nbytes), dtype=torch.uint8)
+            compute.prefer_large_pages(board.data_ptr(), board.nbytes)
+            self._boards.append(board)
+            self._filled = 0
+        place = self._boards[-1][self._filled : self._filled + tensor.nbytes]
+        place.view(tensor.dtype).copy_(tensor.flatten())
+        self._filled += -(-tensor.nbytes // LINE) * LINE
+        return place.data_ptr()
 
 
 def packed(weight_OI: torch.Tensor) -> torch.Tensor:

@@ -35,7 +35,10 @@
 #else
 #define TOGETHER 1
 #endif
+#define PIECE 32   /* words of the inputs: 8 KiB of a block stay in the nearest cache while all rows are multiplied with them */
+#define MOST 48    /* rows whose sums stay there too */
 #define AHEAD 8192 /* bytes: less, and memory has not answered yet; int8 needs more than bfloat16 */
+#define NEXT 512   /* lines of the next matrix that are fetched while others are waited for */
 #define OFFSET 128 /* added to int8 weights */
 #define DIGIT 128  /* inputs of int8 matrices are high * DIGIT + low */
 #define FEW 16     /* tokens that every thread makes ready for itself, which is less than waiting for one another */
@@ -88,30 +91,53 @@ typedef struct {
     float *logits;       /* wanted rows of outputs of the head, a multiple of BLOCK each */
 } Batch;
 
-/* --- Threads: one parallel region a pass. They take work in portions, so that one which is held up does not hold up the other. */
+/* --- Threads: one parallel region a pass, which all go through stage by stage. Of a stage's portions of work each has a share,
+   side by side in memory; who is done with it takes from the others', so that one which is held up does not hold up the rest. */
 
 typedef struct {
     atomic_int arrived, passed;
-    atomic_int *portion; /* next portion of work, for each stage */
+    atomic_int *taken; /* of each stage's shares how many portions */
     int threads;
 } Team;
 
-static void wait_for_all(Team *team, int *stage) {
-    int number = ++*stage;
+typedef struct {
+    Team *team;
+    int thread;
+    int waits, stage; /* so far */
+    int finished;     /* shares of this stage of which nothing is left */
+} Worker;
+
+static void begin_stage(Worker *worker) { worker->stage++, worker->finished = 0; }
+
+static long share_of(int thread, int threads, long count) { return thread * count / threads; }
+
+static int next_portion(Worker *worker, int count) { /* -1 when none is left */
+    const int threads = worker->team->threads;
+    for (; worker->finished < threads; worker->finished++) {
+        const int owner = (worker->thread + worker->finished) % threads;
+        const long first = share_of(owner, threads, count), end = share_of(owner + 1, threads, count);
+        atomic_int *taken = &worker->team->taken[(long)worker->stage * threads + owner];
+        const long portion = first + atomic_fetch_add_explicit(taken, 1, memory_order_relaxed);
+        if (portion < end) return portion;
+    }
+    return -1;
+}
+
+/* Wait for the others, and fetch meanwhile what is read next. */
+static void wait_for_all(Worker *worker, const char *next) {
+    Team *team = worker->team;
+    const int number = ++worker->waits;
     if (atomic_fetch_add(&team->arrived, 1) + 1 == number * team->threads) {
         atomic_store(&team->passed, number);
         return;
     }
     for (int turns = 0; atomic_load_explicit(&team->passed, memory_order_acquire) < number; turns++) {
+        for (int line = turns * 8; line < turns * 8 + 8 && line < NEXT; line++) __builtin_prefetch(next + line * 64);
         if (turns > 4096) sched_yield(); /* another program has the core that we wait for */
 #if defined(__x86_64__)
-        else __builtin_ia32_pause();
+        else if (turns > NEXT / 8) __builtin_ia32_pause();
 #endif
     }
-}
-
-static int next_portion(Team *team, int stage) {
-    return atomic_fetch_add_explicit(&team->portion[stage], 1, memory_order_relaxed);
 }
 
 /* --- Numbers. */
@@ -258,22 +284,26 @@ static inline __attribute__((always_inline)) integers plus_int8(integers sum, wo
 #endif
 }
 
-/* Sums of one block for some rows of inputs; their number is known when this is compiled, so that the sums stay in registers. */
+/* Sums of a piece of a block for some rows of inputs, after those of the pieces before it; the number of rows is known when this
+   is compiled, so that the sums stay in registers. */
 #define BLOCK_SUMS(NAME, TYPE, PLUS, START)                                                                           \
     static inline __attribute__((always_inline)) void NAME(                                                           \
-        const char *weight, const Inputs *inputs, int first, int rows, float *sums) {                                 \
-        const int count = inputs->words;                                                                              \
-        const uint32_t *x = inputs->word + (long)first * count;                                                       \
+        const char *weight, const Inputs *inputs, int begin, int end, int first, int rows, int ahead, float *sums) {  \
+        const long count = inputs->words;                                                                             \
+        const uint32_t *x = inputs->word + first * count;                                                             \
         TYPE sum[TOGETHER][VECTORS];                                                                                  \
         for (int r = 0; r < rows; r++)                                                                                \
-            for (int v = 0; v < VECTORS; v++) sum[r][v] = (TYPE){0} + START;                                          \
-        for (int i = 0; i < count; i++, weight += STEP) {                                                             \
-            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++) __builtin_prefetch(weight + AHEAD + 64 * v);    \
+            for (int v = 0; v < VECTORS; v++)                                                                         \
+                if (begin) sum[r][v] = *(const TYPE *)(sums + r * BLOCK + v * LANES); else sum[r][v] = (TYPE){0} + START; \
+        for (int i = begin; i < end; i++, weight += STEP) {                                                           \
+            if (ahead) {                                                                                              \
+                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++) __builtin_prefetch(weight + AHEAD + 64 * v); \
+            }                                                                                                         \
             words w[VECTORS];                                                                                         \
             _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++) w[v] = *(const words *)(weight + 64 * v);       \
             _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)                                                    \
                 _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                             \
-                    sum[r][v] = PLUS(sum[r][v], w[v], x[(long)r * count + i]);                                        \
+                    sum[r][v] = PLUS(sum[r][v], w[v], x[r * count + i]);                                              \
         }                                                                                                             \
         for (int r = 0; r < rows; r++)                                                                                \
             for (int v = 0; v < VECTORS; v++) *(TYPE *)(sums + r * BLOCK + v * LANES) = sum[r][v];                    \
@@ -282,22 +312,31 @@ BLOCK_SUMS(float32_sums, floats, plus_float32, 0)
 BLOCK_SUMS(bfloat16_sums, floats, plus_bfloat16, 0)
 BLOCK_SUMS(int8_sums, integers, plus_int8, inputs->start[first + r])
 
-#define FOR_ROWS(block_sums, rows) \
-    case rows: block_sums(weight, inputs, first, rows, sums); break;
+#define FOR_ROWS(piece_sums, rows)                                                                                    \
+    case rows: piece_sums(weight, inputs, begin, end, first, rows, ahead, sums); break;
 #if TOGETHER == 6
-#define FOR_FORMAT(block_sums)                                                     \
-    switch (rows) {                                                                \
-        FOR_ROWS(block_sums, 1) FOR_ROWS(block_sums, 2) FOR_ROWS(block_sums, 3)    \
-        FOR_ROWS(block_sums, 4) FOR_ROWS(block_sums, 5) FOR_ROWS(block_sums, 6)    \
+#define FOR_FORMAT(piece_sums)                                                                                        \
+    switch (rows) {                                                                                                   \
+        FOR_ROWS(piece_sums, 1) FOR_ROWS(piece_sums, 2) FOR_ROWS(piece_sums, 3)                                       \
+        FOR_ROWS(piece_sums, 4) FOR_ROWS(piece_sums, 5) FOR_ROWS(piece_sums, 6)                                       \
     }
 #else
-#define FOR_FORMAT(block_sums) switch (rows) { FOR_ROWS(block_sums, 1) }
+#define FOR_FORMAT(piece_sums) switch (rows) { FOR_ROWS(piece_sums, 1) }
 #endif
 
-static void some_sums(const char *weight, enum format format, const Inputs *inputs, int first, int rows, float *sums) {
+static void some_sums(
+    const char *weight, enum format format, const Inputs *inputs, int begin, int end, int first, int rows, int ahead, float *sums) {
     if (format == FLOAT32) FOR_FORMAT(float32_sums)
     else if (format == BFLOAT16) FOR_FORMAT(bfloat16_sums)
     else FOR_FORMAT(int8_sums)
+}
+
+static void block_sums(const char *weight, enum format format, const Inputs *inputs, int first, int rows, float *sums) {
+    for (int begin = 0; begin < inputs->words; begin += PIECE, weight += PIECE * STEP) {
+        const int end = inputs->words - begin < PIECE ? inputs->words : begin + PIECE;
+        for (int r = 0; r < rows; r += TOGETHER)
+            some_sums(weight, format, inputs, begin, end, first + r, rows - r < TOGETHER ? rows - r : TOGETHER, !r, sums + r * BLOCK);
+    }
 }
 
 /* Make of the integer sums of a token's two digits what they stand for, in place of the first. */
@@ -311,20 +350,26 @@ static void join_digits(float *sums, const float *scale, float inputs_scale) {
 
 enum after { STORE, GELU, EXACT_GELU };
 
+/* Where a thread begins to read a matrix. */
+static const char *share_of_matrix(const Worker *worker, const Matrix *matrix, enum format format) {
+    const int blocks = (matrix->outputs + BLOCK - 1) / BLOCK;
+    return (const char *)matrix->weight + share_of(worker->thread, worker->team->threads, blocks) * words_of(matrix->inputs, format) * STEP;
+}
+
 /* y[t] = (base[t] +) matrix x[t] + bias for all tokens; threads take blocks of outputs. Rows of y are `stride` apart. */
 static void multiply(
-    Team *team, int stage, const Matrix *matrix, enum format format, const Inputs *x, const float *base, float *y, int stride,
+    Worker *worker, const Matrix *matrix, enum format format, const Inputs *x, const float *base, float *y, int stride,
     enum after after) {
     const int blocks = (matrix->outputs + BLOCK - 1) / BLOCK;
-    const int each = rows_of(1, format), most = TOGETHER > each ? TOGETHER : each; /* 6 is a multiple of 2 */
-    float sums[(TOGETHER > 2 ? TOGETHER : 2) * BLOCK];
-    for (int block; (block = next_portion(team, stage)) < blocks;) {
+    const int each = rows_of(1, format);
+    float sums[MOST * BLOCK];
+    begin_stage(worker);
+    for (int block; (block = next_portion(worker, blocks)) >= 0;) {
         const char *weight = (const char *)matrix->weight + (long)block * x->words * STEP;
         const int start = block * BLOCK, outputs = matrix->outputs - start < BLOCK ? matrix->outputs - start : BLOCK;
-        for (int first = 0; first < x->rows; first += most) {
-            const int rows = x->rows - first < most ? x->rows - first : most;
-            for (int r = 0; r < rows; r += TOGETHER)
-                some_sums(weight, format, x, first + r, rows - r < TOGETHER ? rows - r : TOGETHER, sums + r * BLOCK);
+        for (int first = 0; first < x->rows; first += MOST) {
+            const int rows = x->rows - first < MOST ? x->rows - first : MOST;
+            block_sums(weight, format, x, first, rows, sums);
             for (int r = 0; r < rows; r += each) {
                 const int t = (first + r) / each;
                 float *row = y + (long)t * stride + start, *sum = sums + r * BLOCK;
@@ -368,14 +413,23 @@ static inline float number_at(const void *room, long at, int is_bfloat16) {
     return is_bfloat16 ? widened(((const uint16_t *)room)[at]) : ((const float *)room)[at];
 }
 
-/* Some vectors of the weighted mean of values. */
+/* Let numbers of the cache come nearer: its heads are too short for the processor to see where it will read next. */
+static inline __attribute__((always_inline)) void fetch(const void *room, int is_bfloat16, long at, int size) {
+    const char *first = (const char *)room + at * (is_bfloat16 ? 2 : 4);
+    for (int line = 0; line < size * (is_bfloat16 ? 2 : 4); line += 64) __builtin_prefetch(first + line);
+}
+
+/* Some vectors of the weighted mean of values; meanwhile what is at `soon` is fetched, one number for each that is read. */
 static inline __attribute__((always_inline)) void mix(
-    const void *room, int is_bfloat16, long values, const float *score, int seen, int size, int vectors, float total, float *mixed) {
+    const void *room, int is_bfloat16, long values, long soon, const float *score, int seen, int size, int vectors, float total,
+    float *mixed) {
     floats sum[VECTORS];
     for (int v = 0; v < vectors; v++) sum[v] = (floats){0};
-    for (int p = 0; p < seen; p++)
+    for (int p = 0; p < seen; p++) {
+        fetch(room, is_bfloat16, soon + (long)p * size, size);
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) sum[v] += score[p] * remembered_at(room, values + (long)p * size + v * LANES, is_bfloat16);
+    }
     for (int v = 0; v < vectors; v++) *(floats *)(mixed + v * LANES) = sum[v] / total;
 }
 
@@ -394,10 +448,11 @@ static inline floats sums_of_lanes(floats *v) {
            PICK(v[0], v[1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
 }
 
-/* mixed = the mean of the values that are seen, weighted by how well their keys fit the query. `size` and the format of the
+/* mixed = the mean of the values that are seen, weighted by how well their keys fit the query. While keys are read their values
+   are fetched, while values are read the keys at `soon`, which the next call reads. `size` and the format of the
    cache are known when this is compiled, for the usual sizes. */
 static inline __attribute__((always_inline)) void attend(
-    const void *room, int is_bfloat16, long keys, long values, const float *query, int seen, int size, float scale, float *score,
+    const void *room, int is_bfloat16, long keys, long values, long soon, const float *query, int seen, int size, float scale, float *score,
     float *mixed) {
     const int whole = size / LANES * LANES;
     floats largest = (floats){0} - INFINITY;
@@ -405,6 +460,7 @@ static inline __attribute__((always_inline)) void attend(
         floats sum[LANES];
 #pragma GCC unroll 16
         for (int p = 0; p < LANES; p++) { /* after the last position, that one again */
+            fetch(room, is_bfloat16, values + (long)(first + p) * size, size);
             const long key = keys + (long)(first + p < seen ? first + p : seen - 1) * size;
             sum[p] = (floats){0};
             for (int i = 0; i < whole; i += LANES) sum[p] += *(const floats *)(query + i) * remembered_at(room, key + i, is_bfloat16);
@@ -423,8 +479,10 @@ static inline __attribute__((always_inline)) void attend(
         total += score[p];
     }
     int start = 0;
-    for (; start + BLOCK <= size; start += BLOCK) mix(room, is_bfloat16, values + start, score, seen, size, VECTORS, total, mixed + start);
-    for (; start + LANES <= size; start += LANES) mix(room, is_bfloat16, values + start, score, seen, size, 1, total, mixed + start);
+    for (; start + BLOCK <= size; start += BLOCK)
+        mix(room, is_bfloat16, values + start, start ? values : soon, score, seen, size, VECTORS, total, mixed + start);
+    for (; start + LANES <= size; start += LANES)
+        mix(room, is_bfloat16, values + start, start ? values : soon, score, seen, size, 1, total, mixed + start);
     for (; start < size; start++) {
         float sum = 0;
         for (int p = 0; p < seen; p++) sum += score[p] * number_at(room, values + (long)p * size + start, is_bfloat16);
@@ -432,7 +490,7 @@ static inline __attribute__((always_inline)) void attend(
     }
 }
 
-#define ATTEND(is_bfloat16, size) attend(cache->room, is_bfloat16, keys, values, query, seen, size, scale, score, mixed)
+#define ATTEND(is_bfloat16, size) attend(cache->room, is_bfloat16, keys, values, soon, query, seen, size, scale, score, mixed)
 
 /* --- The pass. */
 
@@ -462,11 +520,14 @@ static Ready ready_in(float *room, const Network *net, int count) {
 
 /* Normalise, if a norm is given, and narrow some tokens (`which`, or the first ones) of `width` numbers each. */
 static void make_ready(
-    Ready *ready, Team *team, int *stage, int work, const Network *net, const float *x, int width, const float *norm,
+    Ready *ready, Worker *worker, const Network *net, const float *x, int width, const float *norm,
     const int32_t *which, int count) {
     ready->inputs.words = words_of(width, net->format);
     ready->inputs.rows = rows_of(count, net->format);
-    for (int mine = 0, t; (t = ready->is_shared ? next_portion(team, work) : mine++) < count;) {
+    begin_stage(worker);
+    for (int mine = 0;; mine++) {
+        const int t = ready->is_shared ? next_portion(worker, count) : mine;
+        if (t < 0 || t == count) break;
         const float *token = x + (long)(which ? which[t] : t) * width;
         if (norm) {
             normalise(token, norm, ready->normal + (long)t * width, width, net->epsilon);
@@ -474,17 +535,18 @@ static void make_ready(
         }
         narrow(token, width, net->format, &ready->inputs, t);
     }
-    if (ready->is_shared) wait_for_all(team, stage);
+    if (ready->is_shared) wait_for_all(worker, (const char *)ready->inputs.word);
 }
 
 static void attention(
-    Team *team, int stage, const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, int layer,
+    Worker *worker, const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, int layer,
     int remembered, float *score) {
     const int channels = net->channels, size = channels / net->heads;
     const long per_head = (long)cache->length * size, per_row = per_head * net->heads, per_part = per_row * cache->rows;
     float scale = 1.0f / sqrtf((float)size);
     if (net->scale_by_layer) scale /= (float)(layer + 1);
-    for (int portion; (portion = next_portion(team, stage)) < batch->count * net->heads;) {
+    begin_stage(worker);
+    for (int portion; (portion = next_portion(worker, batch->count * net->heads)) >= 0;) {
         const int t = portion % batch->count, head = portion / batch->count, seen = batch->place[t] + 1;
         const float *query = scratch->query_key_value + (long)t * 3 * channels + head * size;
         const long keys = 2 * layer * per_part + batch->row[t] * per_row + head * per_head, values = keys + per_part;
@@ -492,6 +554,8 @@ static void attention(
             remember(cache, keys + (long)(seen - 1) * size, query + channels, size);
             remember(cache, values + (long)(seen - 1) * size, query + 2 * channels, size);
         }
+        const int next = portion + 1 < batch->count * net->heads ? portion + 1 : portion;
+        const long soon = 2 * layer * per_part + batch->row[next % batch->count] * per_row + next / batch->count * per_head;
         float *mixed = scratch->mixed + (long)t * channels + head * size;
         if (cache->is_bfloat16 && size == 64) ATTEND(1, 64);
         else if (size == 64) ATTEND(0, 64);
@@ -501,10 +565,11 @@ static void attention(
 
 /* Tokens of one row see each other: then all keys and values are written before any is read. */
 static void remember_all(
-    Team *team, int stage, const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, int layer) {
+    Worker *worker, const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, int layer) {
     const int channels = net->channels, size = channels / net->heads;
     const long per_head = (long)cache->length * size, per_row = per_head * net->heads, per_part = per_row * cache->rows;
-    for (int t; (t = next_portion(team, stage)) < batch->count;)
+    begin_stage(worker);
+    for (int t; (t = next_portion(worker, batch->count)) >= 0;)
         for (int head = 0; head < net->heads; head++) {
             const float *key = scratch->query_key_value + ((long)t * 3 + 1) * channels + head * size;
             long at = 2 * layer * per_part + batch->row[t] * per_row + head * per_head + (long)batch->place[t] * size;
@@ -522,44 +587,46 @@ static int shares_rows(const Batch *batch) {
 
 #define STAGES_A_LAYER 10
 
+#define SHARE(matrix) share_of_matrix(worker, &(matrix), format)
+
 static void pass(
-    const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, Ready ready, float *score, Team *team, int thread) {
+    const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, Ready ready, float *score, Worker *worker) {
     const int channels = net->channels, count = batch->count, together = shares_rows(batch);
     const enum format format = net->format;
     float *hidden = scratch->hidden;
-    int stage = 0, work = 0;
-    for (int t = thread; t < count; t += team->threads)
+    for (int t = worker->thread; t < count; t += worker->team->threads)
         for (int i = 0; i < channels; i++)
             hidden[(long)t * channels + i] = net->tokens[batch->token[t] * channels + i] + net->positions[(long)batch->place[t] * channels + i];
-    wait_for_all(team, &stage);
-    for (int number = 0; number < net->layers; number++, work = number * STAGES_A_LAYER) {
+    wait_for_all(worker, SHARE(net->layer[0].query_key_value));
+    for (int number = 0; number < net->layers; number++) {
         const Layer *layer = net->layer + number;
+        const Matrix *after = number + 1 < net->layers ? &layer[1].query_key_value : &net->head;
         const float *norm = net->norm_before ? layer->attention_norm : number ? layer[-1].feed_norm : NULL;
-        make_ready(&ready, team, &stage, work++, net, hidden, channels, norm, NULL, count);
-        multiply(team, work++, &layer->query_key_value, format, &ready.inputs, NULL, scratch->query_key_value, 3 * channels, STORE);
-        wait_for_all(team, &stage);
+        make_ready(&ready, worker, net, hidden, channels, norm, NULL, count);
+        multiply(worker, &layer->query_key_value, format, &ready.inputs, NULL, scratch->query_key_value, 3 * channels, STORE);
+        wait_for_all(worker, SHARE(layer->output));
         if (together) {
-            remember_all(team, work++, net, cache, batch, scratch, number);
-            wait_for_all(team, &stage);
+            remember_all(worker, net, cache, batch, scratch, number);
+            wait_for_all(worker, SHARE(layer->output));
         }
-        attention(team, work++, net, cache, batch, scratch, number, together, score);
-        wait_for_all(team, &stage);
-        make_ready(&ready, team, &stage, work++, net, scratch->mixed, channels, NULL, NULL, count);
+        attention(worker, net, cache, batch, scratch, number, together, score);
+        wait_for_all(worker, SHARE(layer->output));
+        make_ready(&ready, worker, net, scratch->mixed, channels, NULL, NULL, count);
         /* With normalisation after a block, what it adds to is the normalised input. */
-        multiply(team, work++, &layer->output, format, &ready.inputs, net->norm_before || !norm ? hidden : ready.normal, hidden, channels, STORE);
-        wait_for_all(team, &stage);
+        multiply(worker, &layer->output, format, &ready.inputs, net->norm_before || !norm ? hidden : ready.normal, hidden, channels, STORE);
+        wait_for_all(worker, SHARE(layer->inner));
         norm = net->norm_before ? layer->feed_norm : layer->attention_norm;
-        make_ready(&ready, team, &stage, work++, net, hidden, channels, norm, NULL, count);
-        multiply(team, work++, &layer->inner, format, &ready.inputs, NULL, scratch->inner, net->feed, net->exact_gelu ? EXACT_GELU : GELU);
-        wait_for_all(team, &stage);
-        make_ready(&ready, team, &stage, work++, net, scratch->inner, net->feed, NULL, NULL, count);
-        multiply(team, work++, &layer->outer, format, &ready.inputs, net->norm_before ? hidden : ready.normal, hidden, channels, STORE);
-        wait_for_all(team, &stage);
+        make_ready(&ready, worker, net, hidden, channels, norm, NULL, count);
+        multiply(worker, &layer->inner, format, &ready.inputs, NULL, scratch->inner, net->feed, net->exact_gelu ? EXACT_GELU : GELU);
+        wait_for_all(worker, SHARE(layer->outer));
+        make_ready(&ready, worker, net, scratch->inner, net->feed, NULL, NULL, count);
+        multiply(worker, &layer->outer, format, &ready.inputs, net->norm_before ? hidden : ready.normal, hidden, channels, STORE);
+        wait_for_all(worker, SHARE(*after));
     }
     const float *norm = net->norm_before ? net->norm : net->layer[net->layers - 1].feed_norm;
-    make_ready(&ready, team, &stage, work++, net, hidden, channels, norm, batch->last, batch->wanted);
+    make_ready(&ready, worker, net, hidden, channels, norm, batch->last, batch->wanted);
     const int stride = (net->head.outputs + BLOCK - 1) / BLOCK * BLOCK;
-    multiply(team, work, &net->head, format, &ready.inputs, NULL, batch->logits, stride, STORE);
+    multiply(worker, &net->head, format, &ready.inputs, NULL, batch->logits, stride, STORE);
 }
 
 /* Returns 0, or 1 if there is not enough memory. */
@@ -569,10 +636,10 @@ int read_tokens(const Network *net, const Cache *cache, const Batch *batch, int 
     const long scores = (cache->length + 2 * LANES - 1) / LANES * LANES, own = count > FEW ? 0 : (ready_size(net, count) + LANES - 1) / LANES * LANES;
     const long all = count * (5 * channels + net->feed) + (count > FEW ? ready_size(net, count) : 0);
     float *room = aligned_alloc(64, (sizeof(float) * (all + threads * (scores + own)) + 127) / 64 * 64);
-    atomic_int *portion = calloc(net->layers * STAGES_A_LAYER + 2, sizeof(atomic_int));
-    if (!room || !portion) {
+    atomic_int *taken = calloc((net->layers * STAGES_A_LAYER + 4L) * threads, sizeof(atomic_int));
+    if (!room || !taken) {
         free(room);
-        free(portion);
+        free(taken);
         return 1;
     }
     float *of_threads = room + threads * (scores + own);
@@ -581,22 +648,22 @@ int read_tokens(const Network *net, const Cache *cache, const Batch *batch, int 
     scratch.mixed = scratch.query_key_value + 3 * count * channels;
     scratch.inner = scratch.mixed + count * channels;
     float *shared = scratch.inner + count * net->feed;
-    Team team = {.portion = portion, .threads = threads};
+    Team team = {.taken = taken, .threads = threads};
 #ifdef _OPENMP
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp single
         team.threads = omp_get_num_threads(); /* may be fewer than asked for */
-        const int thread = omp_get_thread_num();
+        Worker worker = {&team, omp_get_thread_num(), 0, 0, 0};
 #else
     {
         team.threads = 1;
-        const int thread = 0;
+        Worker worker = {&team, 0, 0, 0, 0};
 #endif
-        float *score = room + thread * (scores + own);
-        pass(net, cache, batch, &scratch, ready_in(count > FEW ? shared : score + scores, net, count), score, &team, thread);
+        float *score = room + worker.thread * (scores + own);
+        pass(net, cache, batch, &scratch, ready_in(count > FEW ? shared : score + scores, net, count), score, &worker);
     }
     free(room);
-    free(portion);
+    free(taken);
     return 0;
 }

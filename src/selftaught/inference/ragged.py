@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from selftaught import compute
 from selftaught.errors import UsageError
 from selftaught.model.cache import Cache
 from selftaught.model.shape import ModelShape
@@ -24,8 +25,11 @@ class RaggedCache:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         size = (shape.layers, 2, rows, shape.heads, length, shape.channels // shape.heads)
+        self.room = torch.empty(size, device=device, dtype=dtype)
+        if self.room.device.type == "cpu":
+            compute.prefer_large_pages(self.room.data_ptr(), self.room.nbytes)
         # Zeros, since rows side by side multiply what a shorter one has not filled by a probability of 0.
-        self.room = torch.zeros(size, device=device, dtype=dtype)
+        self.room.zero_()
         """Layers, keys and values, rows, heads, positions, head size."""
         self.lengths = [0] * rows
         self._held: list[list[int]] = [[] for _ in range(rows)]
