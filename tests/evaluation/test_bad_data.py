@@ -93,7 +93,7 @@ def test_a_question_or_sentence_without_room_is_counted(lm: LanguageModel, tmp_p
         path = tmp_path / "wmt" / f"{translation.TEST_FILE}.{language}"
         storage.write_text(path, f"the cat\na dog\n{LONG}\n")
     settings = EvaluateSettings(example_pairs=0)
-    (bleu,) = evaluate(lm, "wmt14-en-fr", data=tmp_path / "wmt", out=tmp_path / "o", settings=settings)
+    bleu, _ = evaluate(lm, "wmt14-en-fr", data=tmp_path / "wmt", out=tmp_path / "o", settings=settings)
     assert "of 1 longer than the context" in bleu.protocol
 
 

@@ -198,12 +198,12 @@ def _list() -> None:
 
 
 def _show(scores: list[Score], *, json: bool) -> None:
-    from selftaught.report import published
+    from selftaught.report import footnotes, published
 
     if json:
         console.result([settings.as_document(score) for score in scores])
         return
-    columns = ["task", "metric", "value", "", "n", "baseline", "paper", "seconds"]
+    columns = ["task", "metric", "value", "error", "n", "baseline", "paper", "seconds"]
     rows = [
         [
             score.task,
@@ -225,9 +225,5 @@ def _show(scores: list[Score], *, json: bool) -> None:
         for row, score in zip(rows, scores, strict=True):
             row.append("" if score.float32_difference is None else _changed(score.float32_difference, score.float32_n))
     console.table(columns, rows)
-    simple: dict[str, list[str]] = {}
-    for score in scores:
-        if score.baseline is not None and score.task not in simple.setdefault(score.baseline_words, []):
-            simple[score.baseline_words].append(score.task)
-    for words, tasks in simple.items():
-        console.line(f"baseline, {', '.join(tasks)}: {words}")
+    for line in footnotes.footnotes(scores):
+        console.line(line)

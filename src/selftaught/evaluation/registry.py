@@ -114,7 +114,11 @@ def _without_model(chosen: Sequence[Choice]) -> str:
 
 def _repeated(chosen: Sequence[Choice]) -> str:
     count = sum(bool(one.repeated) for one in chosen)
-    return f"; in {count:,} questions a candidate that is given twice, or empty, left out" if count else ""
+    return (
+        f"; in {count:,} question{'s' * (count > 1)} a candidate that is given twice, or empty, left out"
+        if count
+        else ""
+    )
 
 
 def _frequent(chosen: Sequence[Choice]) -> Baseline:
