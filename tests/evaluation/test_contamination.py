@@ -65,6 +65,32 @@ def test_the_way_that_gives_the_kept_score_is_taken(lambada):
         contamination.by_overlap(lambada, lambada, [score("lambada", "accuracy", 0.6)])
 
 
+def test_kinds_of_answers_that_are_right_as_often_are_kept_apart(tmp_path):
+    """Half of the partial answers, of the full ones and of both are right; the halves by overlap are not those of both."""
+
+    def choice(name, right):
+        return ChoiceAnswer(
+            id=name, context_end="", candidates=("a", "b"), log_probs=(0.0, -1.0), answer=0, chosen=0, right=right
+        )
+
+    rows = [choice(f"wsc-{n}/{how}", (n == 0) == (how == "full")) for how in ("partial", "full") for n in range(2)]
+    storage.write_jsonl(tmp_path / "answers-winograd.jsonl", rows)
+    examples(tmp_path, "winograd", {"wsc-0": 3, "wsc-1": 0})
+    scores = [score("winograd", "accuracy", 0.5), score("winograd", "accuracy_full", 0.5)]
+    partial, full = contamination.by_overlap(tmp_path, tmp_path, scores)
+    assert (partial.without, partial.without_n, partial.within, partial.within_n) == (1.0, 1, 0.0, 1)
+    assert (full.without, full.without_n, full.within, full.within_n) == (0.0, 1, 1.0, 1)
+    words = [
+        passage(1, 1.0, False),
+        passage(2, 2.0, True),
+    ]  # each way half: the first by the masked one and by the beams
+    storage.write_jsonl(tmp_path / "answers-lambada.jsonl", words)
+    examples(tmp_path, "lambada", {"lambada-1": 0, "lambada-2": 4})
+    metrics = ("accuracy", "accuracy_filtered", "accuracy_masked", "accuracy_last_token")
+    found = contamination.by_overlap(tmp_path, tmp_path, [score("lambada", metric, 0.5) for metric in metrics])
+    assert [one.without for one in found] == [0.0, 1.0, 1.0, 0.0]
+
+
 def test_choices_of_each_kind_and_turns_of_conversations(tmp_path):
     def choice(name, right):
         return ChoiceAnswer(

@@ -68,6 +68,9 @@ def _mean(name: str) -> Marking:
 
 _MARKINGS: dict[str, tuple[Marking, ...]] = {
     "accuracy": (_right("right"), _right("right_filtered"), _right("right_last_token"), _said_word),
+    "accuracy_filtered": (_said_word, _right("right_filtered")),
+    "accuracy_masked": (_right("right_filtered"),),
+    "accuracy_last_token": (_right("right_last_token"),),
     "perplexity": (lambda rows: marking.perplexity(_nats(rows)),),
     "bits_per_byte": (lambda rows: marking.bits(_nats(rows)),),
     "bits_per_character": (lambda rows: marking.bits(_nats(rows)),),
@@ -154,8 +157,8 @@ def _way(rows: Sequence[_Answer], score: Score) -> tuple[Marking, Sequence[_Answ
 
 
 def _parts(rows: Sequence[_Answer], metric: str) -> Iterator[Sequence[_Answer]]:
-    """Answers that a metric may be of: those of the kind that its name says (NAME/full, cbt_CN_...), all, or the partial ones."""
+    """Answers that a metric may be of: those of the kind that its name says (NAME/full, cbt_CN_...), the partial ones, or all."""
     kind = metric.partition("_")[2]
     named = [row for row in rows if kind and (row.id.endswith(f"/{kind}") or f"_{kind}_" in row.id)]
     partial = [row for row in rows if row.id.endswith("/partial")]
-    return iter([part for part in (named, rows, partial) if part])
+    return iter([part for part in (named, partial, rows) if part])
