@@ -46,6 +46,11 @@ def _loaded(source: Path, compiler: Sequence[str], flags: Sequence[str]) -> ctyp
         return ctypes.CDLL(str(made))
 
 
+def version(library: ctypes.CDLL) -> str:
+    """What tells a compiled library from others: its source, compiler, flags and processor, in eight digits."""
+    return Path(library._name).stem.rpartition("-")[2][:8]  # noqa: SLF001  # the path it was loaded from
+
+
 def _folder() -> Path:
     kept = compute.environment("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(kept) / "selftaught"

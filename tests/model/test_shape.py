@@ -77,8 +77,9 @@ def kept_bytes(layers: int, channels: int) -> int:
 @pytest.mark.parametrize("channels", [64, 128])
 def test_formula_and_autograd_agree_on_activations(channels):
     a_layer = kept_bytes(3, channels) - kept_bytes(2, channels)
-    weights = 2 * 12 * channels * channels  # in bfloat16, which autocast makes once for all tokens
     shape = ModelShape(layers=1, heads=2, channels=channels)
+    # In bfloat16, which autocast makes once for all tokens.
+    weights = cost.training_bytes(shape, rows=0) - 16 * cost.parameters(shape)
     # Beside the formula: means and deviations of the norms, sums of the attention's rows.
     assert (a_layer - weights) / (4 * 32) == pytest.approx(cost.activation_bytes_per_token(shape), rel=0.02)
 
@@ -87,8 +88,12 @@ def test_memory_and_traffic_of_many_processes():
     shape = NAMED_SHAPES["gpt2-xl"]
     weights = cost.parameters(shape)
     alone = cost.training_bytes(shape, rows=0)
-    assert alone == 16 * weights
-    assert cost.training_bytes(shape, rows=0, shares=64) - alone // 64 == 8 * 50257 * 1600
+    halves = 48 * 12 * 1600 * 1600 * 2
+    assert alone == 16 * weights + halves
+    shared = cost.training_bytes(shape, rows=0, shares=64)
+    assert shared == 16 * weights // 64 + halves + 8 * 50257 * 1600
+    assert cost.training_bytes(shape, rows=0, shares=64, micro_batches=2) == shared + 4 * weights
+    assert cost.training_bytes(shape, rows=0, micro_batches=2) == alone
     assert cost.traffic_bytes(shape, processes=1) == 0
     assert cost.traffic_bytes(shape, processes=4) == 6 * weights
     assert cost.traffic_bytes(shape, processes=4, gathers=2) == 9 * weights

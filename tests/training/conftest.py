@@ -39,7 +39,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plan(**changes: Any) -> TrainingPlan:
     """A plan of a second."""
     shape = {"layers": 1, "heads": 2, "channels": 16, "context": 16, "dropout": 0.1}
-    length = {"steps": 24, "batch_size": 4, "micro_batch_size": 4, "precision": "float32"}
+    length = {"steps": 24, "batch_size": 4, "micro_batch_size": 4, "precision": "float32", "threads": 1}
     course = {"peak_rate": 1e-2, "warmup_steps": 2, "optimizer": "muon", "checkpoint_seconds": 1e9}
     log = {"evaluate_every": 8, "evaluate_tokens": 200, "log_every": 5}
     return TrainingPlan(**{**shape, **length, **course, **log, **changes})

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+PATIENCE_SECONDS = 3600.0
+"""Only so that nothing waits for ever: a busy machine may take minutes for what takes seconds."""
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     [
@@ -38,7 +40,7 @@ def together(count: int, work: Callable[..., Any], *arguments: Any, log: Path) -
     for process in started:
         process.start()
     for process in started:
-        process.join(300)
+        process.join(PATIENCE_SECONDS)
     written = log.read_text()
     assert [process.exitcode for process in started] == [0] * count, written[-3000:]
     return written

@@ -12,9 +12,10 @@ import torch
 
 from selftaught import compute
 from selftaught.compute import Machine
+from selftaught.model import kernels
 from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.tokenizer import Tokenizer
-from selftaught.training import pretraining
+from selftaught.training import matrices, pretraining
 from selftaught.training.activations import checkpoint_blocks
 from selftaught.training.optimizer import Optimizer
 from selftaught.training.parallel import Processes, rows
@@ -29,15 +30,22 @@ KINDS: tuple[Kind, ...] = ("ddp", "fsdp", "hsdp")
 OptimizerName = Literal["adamw", "muon"]
 
 
-def stepped(kind: Kind, optimizer: OptimizerName, *, checkpointing: bool = False) -> dict[str, Any]:
+def stepped(
+    kind: Kind,
+    optimizer: OptimizerName,
+    *,
+    checkpointing: bool = False,
+    channels: int = 16,
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> dict[str, Any]:
     """Losses, gradient norms and whole weights of a small network over two steps of two micro-batches.
 
     Under HSDP pairs of processes hold the weights between them.
     """
     machine = Machine(
-        device="cpu", precision="float32", threads=1, rank=compute.rank(), world_size=compute.world_size()
+        device="cpu", precision=precision, threads=1, rank=compute.rank(), world_size=compute.world_size()
     )
-    model = network(layers=3)
+    model = network(layers=3, channels=channels)
     if checkpointing:
         checkpoint_blocks(model)
     processes = Processes(model, machine, kind, shard_processes=min(2, machine.world_size))
@@ -67,6 +75,34 @@ def steps(out: str) -> None:
     with compute.joined():
         both = [(kind, name) for kind in KINDS for name in names]
         found = {f"{kind} {name}": stepped(kind, name, checkpointing=name == "muon") for kind, name in both}
+        if compute.rank() == 0:
+            torch.save(found, out)
+
+
+def few_matrices(out: str) -> None:
+    """What processes that are more than the matrices give one another: each matrix times its number."""
+    whole = [torch.full((2, 3), 2.0), torch.full((4, 1), 3.0)]
+
+    def work(numbers: list[int], mine: matrices.Matrices) -> matrices.Matrices:
+        return [number * matrix for number, matrix in zip(numbers, mine, strict=True)]
+
+    with compute.joined():
+        found = matrices.with_whole_matrices(whole, whole, work)
+        torch.save(found, f"{out}-{compute.rank()}")
+
+
+def steps_by_own_kernels(out: str) -> None:
+    """The same of a network in bfloat16 that our own kernels fit, which must be there."""
+    products, real = list[int](), kernels.product
+
+    def product(*rest: Any, **more: Any) -> None:
+        products.append(1)
+        real(*rest, **more)
+
+    kernels.product = product
+    with compute.joined():
+        found = {kind: stepped(kind, "muon", channels=32, precision="bfloat16", checkpointing=True) for kind in KINDS}
+        assert products, "computed by PyTorch's kernels"
         if compute.rank() == 0:
             torch.save(found, out)
 

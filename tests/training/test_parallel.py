@@ -22,13 +22,15 @@ from selftaught.checkpoint import loading, native
 from selftaught.cli.main import main
 from selftaught.compute import Machine
 from selftaught.errors import UsageError
+from selftaught.model import kernels
 from selftaught.training import matrices, parallel
 from selftaught.training.pretraining import pretrain
 from tests.training import programs
 from tests.training.conftest import plan
-from tests.training.processes import launch, together
+from tests.training.processes import PATIENCE_SECONDS, launch, together
 from tests.training.test_pretraining import rows
 
+OWN_KERNELS = 1e-4
 MACHINE = Machine(device="cpu", precision="float32", threads=1)
 
 
@@ -51,6 +53,18 @@ def test_steps_are_those_of_one_process_but_for_rounding(count, alone, tmp_path)
             # The bias of the keys changes no loss: its gradient is rounding alone, which AdamW makes as large as any other.
             if not name.endswith("query_key_value.bias"):
                 torch.testing.assert_close(found["weights"][name], weight, rtol=0, atol=2e-4, msg=f"{way}: {name}")
+
+
+@pytest.mark.skipif(kernels.library() is None, reason="needs a processor that multiplies bfloat16, and a C compiler")
+def test_steps_by_our_own_kernels_are_those_of_one_process_but_for_rounding(tmp_path):
+    """Gradients are rounded to bfloat16 on their way through a block, so that what rounding changes is a share of 2**-9."""
+    expected = programs.stepped("ddp", "muon", channels=32, precision="bfloat16")
+    plain = programs.stepped("ddp", "muon", channels=32)
+    together(2, programs.steps_by_own_kernels, str(tmp_path / "found.pt"), log=tmp_path / "log")
+    assert expected["losses"] != plain["losses"]
+    for way, found in torch.load(tmp_path / "found.pt").items():
+        losses = torch.tensor(found["losses"]), torch.tensor(expected["losses"])
+        torch.testing.assert_close(*losses, rtol=OWN_KERNELS, atol=0, msg=lambda words, way=way: f"{way}: {words}")
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -104,6 +118,14 @@ def test_matrices_are_dealt_out_once_and_evenly(sizes, players):
     assert max(held) - min(held) <= max(sizes, default=0)
 
 
+def test_more_processes_than_matrices_each_get_all_of_them(tmp_path):
+    together(5, programs.few_matrices, str(tmp_path / "found"), log=tmp_path / "log")
+    for rank in range(5):
+        first, second = torch.load(tmp_path / f"found-{rank}")
+        assert torch.equal(first, torch.zeros(2, 3))
+        assert torch.equal(second, torch.full((4, 1), 3.0))
+
+
 SMALL = (
     "--layers 1 --heads 2 --channels 16 --context 16 --steps 60 --batch-size 4 --log-every 1 --checkpoint-seconds 0.1"
 )
@@ -139,7 +161,7 @@ def is_alive(pid: int) -> bool:
 
 def killed(launcher: int, out: Path, victim: str, draw: random.Random) -> None:
     """Wait for a checkpoint, and kill a worker of a launcher or the launcher itself some moment later."""
-    before, deadline = newest_step(out), time.monotonic() + 300
+    before, deadline = newest_step(out), time.monotonic() + PATIENCE_SECONDS
     while newest_step(out) <= before:
         assert time.monotonic() < deadline, "no checkpoint"
         assert is_alive(launcher), "ended by itself"
@@ -161,10 +183,10 @@ def test_the_command_survives_kill_9_of_a_worker_and_of_the_launcher(tokens, tmp
     assert main(words(tokens, whole)) == 0
     with torchrun(2, words(tokens, out)) as process:
         killed(process.pid, out, "launcher", draw)
-        assert process.wait(300) == -signal.SIGKILL
+        assert process.wait(PATIENCE_SECONDS) == -signal.SIGKILL
     forked = launch(2, words(tokens, out))
     killed(forked.pid, out, "worker", draw)
-    forked.join(300)
+    forked.join(PATIENCE_SECONDS)
     assert forked.exitcode == 1
     assert 0 < newest_step(out) < 60
     assert main(words(tokens, out)) == 0

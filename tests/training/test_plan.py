@@ -90,6 +90,8 @@ def test_what_may_change_when_a_run_is_continued():
             "parallel",
             "keep_every",
             "keep_best",
+            "compile",
+            "threads",
         )
     }
 

@@ -330,34 +330,55 @@ def test_the_verb_finds_damage_that_no_length_shows(
     assert main([*words, *mixed]) == 0
 
 
-SMALL = (
-    "--layers 1 --heads 2 --channels 16 --context 16 --steps 150 --batch-size 4 --log-every 1 --checkpoint-seconds 0.02"
-)
+SMALL = "--layers 1 --heads 2 --channels 16 --context 16 --batch-size 4 --log-every 1 --threads 1"
+ENDLESS = "--steps 1000000 --checkpoint-seconds 0.02"
+"""So that a run never ends by itself, however late somebody comes to kill it."""
 
 
 def command(tokens: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "selftaught", "train", "--tokens", str(tokens), "--out", str(out), *SMALL.split()]
+    return ["train", "--tokens", str(tokens), "--out", str(out), *SMALL.split(), *ENDLESS.split()]
 
 
 def newest_step(out: Path) -> int:
     return max((int(folder.name[5:]) for folder in loading.checkpoints(out)), default=0)
 
 
-@pytest.mark.slow
-def test_the_command_survives_kill_9(tokens: Path, tmp_path: Path) -> None:
-    whole = subprocess.run([*command(tokens, tmp_path / "a"), "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(whole.stdout)["step"] == 150
-    draw, done = random.Random(7), 0
-    for _ in range(3):
-        # At random moments: between steps, in them, and while a checkpoint is written.
-        process = subprocess.Popen(command(tokens, tmp_path / "b"), stdout=subprocess.DEVNULL)
-        while process.poll() is None and newest_step(tmp_path / "b") <= done:
+def killed(argv: list[str], out: Path, draw: random.Random) -> int:
+    """Start the command, wait for a further checkpoint, and kill it some moment later; the newest checkpoint's step."""
+    before = newest_step(out)
+    with subprocess.Popen([sys.executable, "-m", "selftaught", *argv], stdout=subprocess.DEVNULL) as process:
+        while newest_step(out) <= before:
+            assert process.poll() is None, "ended by itself"
             time.sleep(0.005)
+        # At random moments: between steps, in them, and while a checkpoint is written.
         time.sleep(draw.random() / 10)
         process.kill()
-        process.wait()
-        done = newest_step(tmp_path / "b")
-    subprocess.run(command(tokens, tmp_path / "b"), check=True, stdout=subprocess.DEVNULL)
-    assert_same_run(tmp_path / "a", tmp_path / "b")
-    again = subprocess.run(command(tokens, tmp_path / "b"), capture_output=True, text=True, check=True)
-    assert "finished" in again.stdout
+    assert process.returncode == -signal.SIGKILL
+    return newest_step(out)
+
+
+def stopped(argv: list[str], patch: pytest.MonkeyPatch, *, after: int) -> None:
+    """The command in this process, told to stop so many steps after those that were done."""
+    with patch.context() as here:
+        at_step(here, after, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(SystemExit, match=str(errors.TERMINATED)):
+            main(argv)
+
+
+@pytest.mark.slow
+def test_the_command_survives_kill_9(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, out = random.Random(7), tmp_path / "b"
+    steps = [killed(command(tokens, out), out, draw) for _ in range(3)]
+    assert 0 < steps[0] < steps[1] < steps[2]
+    stopped(command(tokens, out), monkeypatch, after=5)
+    whole = [*command(tokens, tmp_path / "a"), "--checkpoint-seconds", "1e9"]
+    stopped(whole, monkeypatch, after=newest_step(out))
+    assert_same_run(tmp_path / "a", out)
+
+
+def test_the_command_finds_a_finished_run(tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*command(tokens, tmp_path), "--steps", "9"]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 9
+    assert main(words) == 0
+    assert "finished" in capsys.readouterr().out

@@ -27,8 +27,8 @@ def training_flops_per_token(shape: ModelShape, context: int | None = None) -> i
     return 3 * forward_flops_per_token(shape, context)
 
 
-WEIGHT_BYTES, STATE_BYTES = 4, 16
-"""A float32 number; a float32 weight with its gradient and AdamW's two means."""
+HALF_BYTES, WEIGHT_BYTES, STATE_BYTES = 2, 4, 16
+"""A bfloat16 number; a float32 number; a float32 weight with its gradient and AdamW's two means."""
 
 
 def activation_bytes_per_token(shape: ModelShape) -> int:
@@ -40,15 +40,20 @@ def activation_bytes_per_token(shape: ModelShape) -> int:
     return shape.layers * shape.channels * (2 * 4 + 2 * (2 + 3 + 2 + 8))
 
 
-def training_bytes(shape: ModelShape, *, rows: int, shares: int = 1) -> int:
+def training_bytes(shape: ModelShape, *, rows: int, shares: int = 1, micro_batches: int = 1) -> int:
     """Memory of a process that computes `rows` at a time and holds one of `shares` of weights, gradients and optimizer.
 
-    A process with a share gathers the weights of the block it computes and of the next; the embedding counts as one.
+    Besides there are the matrices of all blocks in bfloat16, which autocast makes on the way forward and autograd keeps for the
+    way back. A process with a share gathers the weights of the block it computes and of the next; the embedding counts as one. It
+    holds all gradients where several `micro_batches` are added up before they are shared out.
     """
     kept = parameters(shape) * STATE_BYTES // shares
-    block = max(12 * shape.channels * shape.channels, shape.vocabulary * shape.channels)
+    matrices = 2 * shape.channels * shape.channels + shape.channels * shape.feed
+    halves = shape.layers * 2 * HALF_BYTES * matrices
+    block = max(2 * matrices, shape.vocabulary * shape.channels)
     gathered = 2 * WEIGHT_BYTES * block if shares > 1 else 0
-    return kept + gathered + rows * shape.context * activation_bytes_per_token(shape)
+    added_up = WEIGHT_BYTES * parameters(shape) if shares > 1 and micro_batches > 1 else 0
+    return kept + halves + gathered + added_up + rows * shape.context * activation_bytes_per_token(shape)
 
 
 def traffic_bytes(shape: ModelShape, *, processes: int, gathers: int = 0) -> int:

@@ -10,6 +10,8 @@ from torch import distributed
 
 from selftaught.training.parallel import is_shared
 
+MOST_PADDING = 2
+"""Times the matrices themselves that a process may receive, since all send as much as the one that has most."""
 Matrices = list[torch.Tensor]
 Work = Callable[[list[int], Matrices], Matrices]
 """Numbers of matrices, and those matrices -> their results."""
@@ -62,11 +64,17 @@ def _collected(like: Matrices, sizes: list[int], group: Any, results_of: Callabl
     owned, rank = dealt(sizes, distributed.get_world_size(group)), distributed.get_rank(group)
     results = results_of(owned[rank])
     lengths = [sum(like[number].numel() for number in numbers) for numbers in owned]
-    sent = like[0].new_zeros(max(lengths))
+    padded = max(lengths) * len(owned) <= MOST_PADDING * sum(lengths)
+    buffers = [max(lengths)] * len(owned) if padded else lengths
+    everything = like[0].new_zeros(sum(buffers))
+    received = list(torch.split(everything, buffers))
     if results:
-        torch.cat([result.flatten() for result in results], out=sent[: lengths[rank]])
-    received = [torch.empty_like(sent) for _ in owned]
-    distributed.all_gather(received, sent, group=group)
+        torch.cat([result.flatten() for result in results], out=received[rank][: lengths[rank]])
+    if padded:
+        distributed.all_gather(received, received[rank].clone(), group=group)
+    else:
+        # With more processes than matrices most have none: a sum with zeros takes no room for each of them.
+        distributed.all_reduce(everything, group=group)
     found: dict[int, torch.Tensor] = {}
     for numbers, buffer, length in zip(owned, received, lengths, strict=True):
         parts = torch.split(buffer[:length], [like[number].numel() for number in numbers])

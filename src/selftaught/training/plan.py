@@ -78,6 +78,10 @@ class TrainingPlan:
     """Processes that hold the weights between them under hsdp; 0: those of one machine."""
     activation_checkpointing: bool = field(default=False, metadata={"changeable": True})
     """Keep only what comes into each block and compute the rest again on the way back: less memory, a third more to compute."""
+    compile: bool = field(default=False, metadata={"changeable": True})
+    """Let torch.compile write the kernels of the blocks: for GPUs; slower where our own kernels run (docs/train.md)."""
+    threads: int = field(default=0, metadata={"changeable": True})
+    """Threads of a process; 0: what the run began with, or for a new one what is fastest in trial steps (one process only)."""
     evaluate_every: int = field(default=100, metadata={"changeable": True})
     """Steps between measurements on held-out text."""
     evaluate_tokens: int = field(default=16384, metadata={"changeable": True})
@@ -149,7 +153,15 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("peak_rate", "clip", "embedding_rate", "gain_rate"), lambda value: 0 < value < math.inf, "more than 0"),
     (("dropout", "momentum", "beta1", "beta2"), lambda value: 0 <= value < 1, "0 or more and less than 1"),
     (
-        ("warmup_steps", "weight_decay", "checkpoint_seconds", "spike_deviations", "keep_every", "shard_processes"),
+        (
+            "warmup_steps",
+            "weight_decay",
+            "checkpoint_seconds",
+            "spike_deviations",
+            "keep_every",
+            "shard_processes",
+            "threads",
+        ),
         lambda value: 0 <= value < math.inf,
         "0 or more",
     ),
@@ -197,7 +209,7 @@ def _gpt2_medium() -> TrainingPlan:
 def _gpt2_large() -> TrainingPlan:
     """GPT-2's third (paper, table 2, there 762M): 774M parameters; all else as `gpt2-small`.
 
-    Costs 2.6 * 10^20 FLOPs (4.9 GFLOP a token); takes 12 GB and 14 GB for eight rows at a time. Should reach 19.9 on
+    Costs 2.6 * 10^20 FLOPs (4.9 GFLOP a token); takes 14 GB and 14 GB for eight rows at a time. Should reach 19.9 on
     WikiText-2 and 10.9 on LAMBADA (table 3).
     """
     return _paper("gpt2-large", peak_rate=2.5e-4)
@@ -206,8 +218,8 @@ def _gpt2_large() -> TrainingPlan:
 def _gpt2_xl() -> TrainingPlan:
     """GPT-2 itself (paper, table 2, there 1542M): 1,558M parameters; all else as `gpt2-small`.
 
-    Costs 5.1 * 10^20 FLOPs (9.8 GFLOP a token), a day and a half on eight H100s; takes 25 GB and 24 GB for eight rows at a
-    time. Should reach 18.3 on WikiText-2 and 8.6 on LAMBADA (table 3).
+    Costs 5.1 * 10^20 FLOPs (9.8 GFLOP a token), a day and a half on eight H100s at half of their peak; takes 28 GB and 24 GB
+    for eight rows at a time. Should reach 18.3 on WikiText-2 and 8.6 on LAMBADA (table 3).
     """
     return _paper("gpt2-xl", peak_rate=2e-4)
 

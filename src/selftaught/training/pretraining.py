@@ -11,17 +11,21 @@ from pathlib import Path
 import torch
 
 from selftaught import compute, console, storage
-from selftaught.checkpoint import native
+from selftaught.checkpoint import loading, native
+from selftaught.compute import Machine
 from selftaught.errors import DivergedError
 from selftaught.model import cost
 from selftaught.model.initial import initialise
+from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.tokenizer import Tokenizer
 from selftaught.tokens.batches import Batches, Mixture
 from selftaught.tokens.selection import Tokens, divide
 from selftaught.tokens.shards import Shards, open_shards
-from selftaught.training import checkpoints, spikes
+from selftaught.training import checkpoints, spikes, threads
 from selftaught.training.activations import checkpoint_blocks
+from selftaught.training.arithmetic import arithmetic
+from selftaught.training.compiling import compile_blocks
 from selftaught.training.heldout import Heldout
 from selftaught.training.optimizer import Optimizer
 from selftaught.training.parallel import Processes, rows, will_shard
@@ -66,7 +70,7 @@ def pretrain(
     none, MismatchError for a tokenizer that is not theirs or a run begun with another plan, OutputError where the disk is too
     small, DivergedError if the loss is not a number any more.
     """
-    with compute.joined():
+    with compute.joined(), compute.threads_kept():
         watching = _Watching(look=watch, every=watch_every) if watch is not None else None
         return _Pretraining(plan, Path(tokens), Path(out), hold_out, watching).run()
 
@@ -111,13 +115,41 @@ def _examine(plan: TrainingPlan, tokens: Path, out: Path, hold_out: float) -> ch
     """Where to continue, if the run was begun. Raises whatever is wrong with it, before any work."""
     texts = _open(plan, tokens, hold_out)
     shape = plan.shape(texts.train.vocabulary_size)
-    storage.require_space(out, (plan.checkpoints_kept + 1) * cost.parameters(shape) * _BYTES_PER_PARAMETER)
+    # One more than are kept, since a new one is there before the oldest goes; some may be there already.
+    missing = plan.checkpoints_kept + 1 - min(plan.checkpoints_kept, len(loading.checkpoints(out)))
+    storage.require_space(out, missing * cost.parameters(shape) * _BYTES_PER_PARAMETER)
     found = checkpoints.newest(out, texts.train)
     if found:
         require_same_plan(found.progress.plan, plan)
         if found.progress.step < plan.steps:
             console.line(f"continuing after step {found.progress.step:,} of {plan.steps:,}")
     return found
+
+
+def _new(plan: TrainingPlan, shape: ModelShape, machine: Machine) -> Progress:
+    """A run at its beginning, with the threads that it will have."""
+    number = threads.chosen(plan, shape.vocabulary, machine)
+    torch.set_num_threads(number)
+    return Progress(
+        plan=plan,
+        precision=machine.precision,
+        arithmetic=arithmetic(machine, shape, compiled=plan.compile),
+        threads=number if machine.world_size == 1 else 0,
+    )
+
+
+def _continued(before: Progress, plan: TrainingPlan, shape: ModelShape, machine: Machine) -> Progress:
+    """A run that was begun, with as many threads as it had; says so if it cannot go on to the bit on this machine."""
+    alone, cores = machine.world_size == 1, compute.usable_cores()
+    number = plan.threads or (min(before.threads, cores) if alone else 0) or torch.get_num_threads()
+    torch.set_num_threads(number)
+    now = arithmetic(machine, shape, compiled=plan.compile)
+    changes = now.changes(before.arithmetic)
+    if alone and before.threads not in (0, number):
+        changes.append(f"threads: {before.threads} -> {number}")
+    if changes:
+        console.warn(f"from here on, losses are not to the bit those of a run without a break; {', '.join(changes)}")
+    return replace(before, plan=plan, arithmetic=now, threads=number if alone else before.threads)
 
 
 class _Pretraining:
@@ -128,13 +160,18 @@ class _Pretraining:
         self.plan, self.out, self.texts = plan, out, _open(plan, tokens, hold_out)
         begun = found.progress.precision if found else plan.precision
         self.machine = compute.machine("auto", begun)
+        shape = plan.shape(self.texts.train.vocabulary_size)
+        # What is reached is compared with all of the machine, so this comes before threads are chosen.
+        self.pace = Pace(shape, self.machine)
         self.progress = (
-            replace(found.progress, plan=plan) if found else Progress(plan=plan, precision=self.machine.precision)
+            _continued(found.progress, plan, shape, self.machine) if found else _new(plan, shape, self.machine)
         )
         self.model = self._network(found).to(self.machine.device).train()
         if plan.activation_checkpointing:
             checkpoint_blocks(self.model)
         end_of_text = self.texts.tokenizer.end_of_text if plan.attention == "documents" else None
+        if plan.compile and not compile_blocks(self.model, plan, self.machine, documents=end_of_text is not None):
+            self.progress = replace(self.progress, arithmetic=arithmetic(self.machine, shape))
         self.processes = Processes(
             self.model, self.machine, plan.parallel, end_of_text=end_of_text, shard_processes=plan.shard_processes
         )
@@ -145,7 +182,6 @@ class _Pretraining:
         elif self.processes.sharded:
             self.optimizer.begin()
         self.stop, self.watch = Stop(), watch
-        self.pace = Pace(self.model.shape, self.machine)
         self._kept = self.progress.step if found else None
         """The step of the newest checkpoint."""
         self._saved = time.monotonic()

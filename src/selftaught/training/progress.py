@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -18,6 +18,7 @@ from selftaught.errors import DamagedFileError, MismatchError
 from selftaught.model import cost
 from selftaught.model.shape import ModelShape
 from selftaught.report.records import LearningPoint
+from selftaught.training.arithmetic import Arithmetic
 from selftaught.training.plan import TrainingPlan
 from selftaught.training.spikes import WINDOW
 from selftaught.training.step import StepResult
@@ -30,6 +31,10 @@ class Progress:
     plan: TrainingPlan
     precision: Literal["float32", "bfloat16"]
     """The format that the run began with; it keeps it, whatever `auto` would choose on the machine that continues."""
+    arithmetic: Arithmetic = field(default_factory=Arithmetic)
+    """What the last digits depend on besides, in this part of the run."""
+    threads: int = 0
+    """Of the process, where there is one; it goes on with as many."""
     step: int = 0
     """Steps done."""
     seconds: float = 0.0
