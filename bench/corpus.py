@@ -30,7 +30,6 @@ from typing import Any, get_args
 
 import corpus_web
 from selftaught.corpus.cleaning import language_of
-from selftaught.corpus.deduplication import Fingerprints
 from selftaught.corpus.documents import Funnel
 from selftaught.corpus.extractors import ExtractorName, extract_text
 from selftaught.corpus.links import LinkSettings, read_links
@@ -192,6 +191,8 @@ def _shingles(text: str) -> set[str]:
 
 
 def _flags(texts: Sequence[str]) -> list[bool]:
+    from selftaught.corpus.deduplication import Fingerprints  # not above: see corpus_web.compare_fetching
+
     prints = Fingerprints(0.8)
     for text in texts:
         prints.add(text)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import resource
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from multiprocessing.connection import Connection
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from selftaught import compute, storage
-from selftaught.corpus import documents, extraction, fetching, finishing
+from selftaught.corpus import documents, extraction, finishing
 from selftaught.corpus.documents import Document, Funnel
 from selftaught.corpus.extraction import ExtractionSettings
 from selftaught.corpus.links import Link
@@ -29,6 +31,9 @@ from selftaught.corpus.politeness import FetchSettings
 from side_by_side import SideBySide
 
 HOSTS, CONCURRENT = 100, 64
+PAGES_TOGETHER = 50
+LONGEST_SECONDS = 200
+"""A chain that takes longer is stopped, and what it has reached at most is noted."""
 BODY = b"<html><body>" + b"<p>A paragraph of some words, as pages have them.</p>" * 300 + b"</body></html>"
 
 
@@ -70,6 +75,8 @@ def _serve(place: Connection) -> None:
 
 def compare_fetching(bench: SideBySide, folder: Path) -> None:
     """Pages a second of processor time, robots.txt, guard and WARC included in ours; the peer is a bare loop."""
+    from selftaught.corpus import fetching  # not above: whatever is there, every process of the chains imports too
+
     count = 600 if bench.quick else 3000
     urls = [f"http://h{number % HOSTS}.test/{number}" for number in range(count)]
     links = [Link(url=url, karma=3) for url in urls]
@@ -139,36 +146,94 @@ def _writer(path: Path, pages: Sequence[Page]) -> Callable[[], object]:
 
 
 def compare_chain(bench: SideBySide, folder: Path, bodies: Sequence[bytes], vocabulary: Path) -> None:
-    """From HTML to token shards: ours on one process and on two, beside a short script, datatrove and Ray; start included."""
+    """From HTML to token shards by the clock, each in a process of its own, start included: ours, a script, datatrove, Ray."""
     shutil.rmtree(folder, ignore_errors=True)
-    pages = [
-        Page(url=f"http://a{n}.test/", final_url=f"http://a{n}.test/", content_type="text/html", body=_varied(body, n))
-        for n, body in enumerate([*bodies] * (2 if bench.quick else 3))
-    ]
-    archives = [folder / f"{start:05}.warc.zst" for start in range(0, len(pages), 64)]
-    for number, path in enumerate(archives):
-        write_pages(path, pages[number * 64 : number * 64 + 64])
-    rules = ExtractionSettings(extractor="fast", processes=1)
-    taken = {
-        "ours on one process": _timed(lambda: _chain(archives, folder / "one", rules, vocabulary)),
-        "a loop over trafilatura, fast": _timed(lambda: [_script(path, vocabulary) for path in archives]),
+    archives = _archives(folder / "few", [*bodies] * (2 if bench.quick else 3))
+    works: dict[str, Callable[[], object]] = {
+        "ours on one process": partial(_chain, archives, folder / "one", 1, vocabulary),
+        "a loop over trafilatura, fast": partial(_scripts, archives, vocabulary),
     }
-    if datatrove := bench.peer("datatrove.executor"):
-        taken["datatrove, two workers"] = _timed(
-            lambda: _datatrove(datatrove, archives, folder / "datatrove", vocabulary)
-        )
-    if ray := bench.peer("ray"):
-        taken["Ray, two workers"] = _timed(lambda: _ray(ray, archives, vocabulary))
-    two = _timed(lambda: _chain(archives, folder / "two", replace(rules, processes=2), vocabulary))
-    for name, others in taken.items():
-        for unit, mine, theirs in zip(("pages/s", "pages/s and core"), two, others, strict=True):
-            case = f"HTML -> token shards, fast, two processes, {len(pages)} pages"
-            bench.note(case, len(pages) / mine, len(pages) / theirs, name, unit=unit, larger_is_better=True)
-    print(f"the chain's first process held {compute.peak_memory_bytes() / 1e6:.0f} MB at most")
+    if bench.peer("datatrove.executor"):
+        works["datatrove, two workers"] = partial(_datatrove, archives, folder / "datatrove", vocabulary)
+    if bench.peer("ray"):
+        works["Ray, two workers"] = partial(_ray, archives, vocabulary)
+    _beside(bench, partial(_chain, archives, folder / "two", 2, vocabulary), works, len(archives) * PAGES_TOGETHER)
+    many = _archives(folder / "many", [*bodies] * (4 if bench.quick else 12))
+    one, two = (partial(_chain, many, folder / f"many, {count}", count, vocabulary) for count in (1, 2))
+    _beside(bench, two, {"ours on one process": one}, len(many) * PAGES_TOGETHER)
 
 
-def _datatrove(datatrove: Any, archives: Sequence[Path], folder: Path, vocabulary: Path) -> None:
+def _archives(folder: Path, bodies: Sequence[bytes]) -> list[Path]:
+    """Files of as many pages each, all different, of the given ones over and over; what fills no file is left out."""
+    paths = []
+    for start in range(0, len(bodies) - PAGES_TOGETHER + 1, PAGES_TOGETHER):
+        paths.append(folder / f"{start:05}.warc.zst")
+        write_pages(paths[-1], [_page(bodies[n], n) for n in range(start, start + PAGES_TOGETHER)])
+    return paths
+
+
+def _page(body: bytes, number: int) -> Page:
+    """The page again, but no duplicate."""
+    url, body = f"http://a{number}.test/", body.replace(b" the ", b" the%d " % number)
+    return Page(url=url, final_url=url, content_type="text/html", body=body)
+
+
+def _beside(bench: SideBySide, ours: Callable[[], object], peers: dict[str, Callable[[], object]], pages: int) -> None:
+    case = f"HTML -> token shards, fast, two processes, {pages} pages"
+    mine = _alone(ours)
+    print(
+        f"{case}: {mine.memory_bytes / 1e6:.0f} MB in the first process and {mine.workers_bytes / 1e6:.0f} in each other"
+    )
+    for name, work in peers.items():
+        taken = _alone(work)
+        named = name if taken.finished else f"{name}, stopped"
+        bench.note(case, pages / mine.seconds, pages / taken.seconds, named, unit="pages/s", larger_is_better=True)
+        if name.startswith("ours"):
+            rates = pages / mine.processor_seconds, pages / taken.processor_seconds
+            bench.note(case, *rates, name, unit="pages/s of processor time", larger_is_better=True)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What something took that ran in a process of its own, with all that it started and waited for."""
+
+    seconds: float
+    processor_seconds: float
+    memory_bytes: int
+    workers_bytes: int
+    finished: bool
+
+
+def _alone(work: Callable[[], object]) -> _Taken:
+    """Run `work` in a process of its own, and end it with all of its group where it takes too long."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    clock, before = time.perf_counter(), os.times()
+    process = context.Process(target=_report, args=(there, work))
+    process.start()
+    there.close()
+    memory = (0, 0)
+    with suppress(EOFError):
+        memory = here.recv() if here.poll(LONGEST_SECONDS) else memory
+    if not memory[0]:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid or 0, signal.SIGKILL)
+    process.join()
+    after = os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return _Taken(time.perf_counter() - clock, used, *memory, finished=bool(memory[0]))
+
+
+def _report(place: Connection, work: Callable[[], object]) -> None:
+    os.setsid()
+    compute.follow_parent()
+    work()
+    place.send((compute.peak_memory_bytes(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024))
+
+
+def _datatrove(archives: Sequence[Path], folder: Path, vocabulary: Path) -> None:
     """The steps that it has for this: trafilatura, Gopher's repetitions, its tokenizer."""
+    from datatrove.executor import LocalPipelineExecutor
     from datatrove.pipeline.extractors import Trafilatura
     from datatrove.pipeline.filters import GopherRepetitionFilter
     from datatrove.pipeline.tokens import DocumentTokenizer
@@ -182,7 +247,7 @@ def _datatrove(datatrove: Any, archives: Sequence[Path], folder: Path, vocabular
         GopherRepetitionFilter(),
         DocumentTokenizer(str(folder / "tokens"), tokenizer_name_or_path=str(folder / "tokenizer.json")),
     ]
-    datatrove.LocalPipelineExecutor(steps, tasks=2, workers=2, logging_dir=str(folder / "logs")).run()
+    LocalPipelineExecutor(steps, tasks=2, workers=2, logging_dir=str(folder / "logs")).run()
 
 
 def _their_documents(archives: Sequence[Path], _: object, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
@@ -193,8 +258,10 @@ def _their_documents(archives: Sequence[Path], _: object, rank: int = 0, world_s
             yield TheirDocument(text=page.body.decode("utf-8", "replace"), id=page.url)
 
 
-def _ray(ray: Any, archives: Sequence[Path], vocabulary: Path) -> None:
+def _ray(archives: Sequence[Path], vocabulary: Path) -> None:
     """The script's loop as Ray's tasks, one for each archive."""
+    import ray
+
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         task = ray.remote(_script)
@@ -203,28 +270,21 @@ def _ray(ray: Any, archives: Sequence[Path], vocabulary: Path) -> None:
         ray.shutdown()
 
 
-def _varied(body: bytes, number: int) -> bytes:
-    """The page again, but no duplicate."""
-    return body.replace(b" the ", b" the%d " % number)
-
-
-def _timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds on the clock, and seconds of processor time with that of all processes that were started."""
-    clock, before = time.perf_counter(), os.times()
-    work()
-    after = os.times()
-    return time.perf_counter() - clock, sum(after[:4]) - sum(before[:4])
-
-
-def _chain(archives: Sequence[Path], out: Path, rules: ExtractionSettings, vocabulary: Path) -> None:
+def _chain(archives: Sequence[Path], out: Path, processes: int, vocabulary: Path) -> None:
     from selftaught.tokenizer.tokenizer import Tokenizer
     from selftaught.tokens.packing import pack
 
-    funnel = Funnel()
-    extraction.extract(archives, out / "documents.jsonl.zst", funnel, rules)
-    rows = documents.read_rows(out / "documents.jsonl.zst", Document)
-    finishing.finish(rows, out / "corpus", funnel, finishing.FinishingSettings(heldout=0.2))
+    funnel, rules = Funnel(), ExtractionSettings(extractor="fast", processes=processes)
+    with extraction.start(rules) as workers:
+        extraction.extract(archives, out / "documents.jsonl.zst", funnel, rules, workers=workers)
+        rows = documents.read_rows(out / "documents.jsonl.zst", Document)
+        finishing.finish(rows, out / "corpus", funnel, finishing.FinishingSettings(heldout=0.2), workers=workers)
     pack(out / "corpus", Tokenizer.load(vocabulary), out / "tokens")
+
+
+def _scripts(archives: Sequence[Path], vocabulary: Path) -> None:
+    for path in archives:
+        _script(path, vocabulary)
 
 
 def _script(archive: Path, vocabulary: Path) -> int:
