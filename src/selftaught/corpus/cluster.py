@@ -97,13 +97,13 @@ class ExtractStep(StageStep):
 class CleanStep(StageStep):
     """Filters the documents: extract/ -> clean/."""
 
-    def __init__(self, shards: Path, rules: CleaningSettings) -> None:
+    def __init__(self, shards: Path, rules: CleaningSettings, processes: int) -> None:
         super().__init__("clean", shards)
-        self._rules = rules
+        self._rules, self._processes = rules, processes
 
     def work(self, source: Path, out: Path) -> None:
         """Clean the shard's documents."""
-        stages.clean_documents(source, out, self._rules, may_be_empty=True)
+        stages.clean_documents(source, out, self._rules, processes=self._processes, may_be_empty=True)
 
 
 def steps(out: Path, rules: ClusterSettings, places: Mapping[str, Place] | None = None) -> list[StageStep]:
@@ -112,7 +112,7 @@ def steps(out: Path, rules: ClusterSettings, places: Mapping[str, Place] | None 
     return [
         FetchStep(shards, rules.fetching, places or {}),
         ExtractStep(shards, replace(rules.extraction, processes=rules.cores_per_task)),
-        CleanStep(shards, rules.cleaning),
+        CleanStep(shards, rules.cleaning, rules.cores_per_task),
     ]
 
 
