@@ -1,21 +1,24 @@
 """Training step: ours beside a plain nanoGPT-style loop, transformers and litgpt, on the same weights and batches.
 
-    python bench/training.py [--quick] [--json FILE]
+    python bench/training.py [--quick] [--case TEXT] [--peers NAME ...] [--json FILE]
 
 Whole steps: forward, backward, clipping and AdamW, in the format that our step would choose on this machine for all contenders.
-Each contender is a process of its own, and they take turns step by step, so that neither one's memory nor its allocator's
-settings are another's. Of each: tokens a second by the clock and by processor time (all threads added), the share that the
-network's FLOPs are of what this machine reaches in large products of matrices (MFU), and the memory taken on top of what the
-imported libraries had. Where other programs take more than a tenth of the processors, it is said.
+Each contender is a process of its own, and they take turns of a second, or of a step if that is longer, so that neither one's
+memory nor its allocator's settings are another's. Of each: tokens a second by the clock and by processor time (all threads
+added), the share that the network's FLOPs are of what this machine reaches in large products of matrices (MFU; the median of
+what it reached before each round), and the memory taken on top of what the imported libraries had. Where other programs take
+more than a tenth of the processors, it is said.
 
 Before anything is timed, the losses of all are compared in float32. litgpt has no learned positions: its network is the same
 without them, and its loss compared with ours with positions of zero. It is not in the bench extra, since it holds torch back:
 install it without its dependencies. The plain loop is also timed compiled, but for --quick, which takes one thread and the two
-small cases. The whole wants a quiet machine.
+small cases. `--case` takes those whose name has the text in it, `--peers` these peers alone, so that it can be done in pieces.
+The whole wants a quiet machine.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import multiprocessing
 import resource
@@ -282,6 +285,7 @@ def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 COMPILED = "plain loop, compiled"
+TURN_SECONDS = 1.0
 MAKERS: dict[str, Callable[[Case, Transformer], nn.Module]] = {
     "plain loop": plain,
     "transformers": _hugging_face,
@@ -366,6 +370,13 @@ class Contender:
         foreign = max(0.0, _busy_seconds() - busy - sample.cpu) / available
         return Sample(wall=sample.wall, cpu=sample.cpu, memory=sample.memory, foreign=foreign)
 
+    def turn(self) -> list[Sample]:
+        """Let it make steps for a second, at least one: what the one before left running is soon over."""
+        taken = [self.step()]
+        while sum(sample.wall for sample in taken) < TURN_SECONDS:
+            taken.append(self.step())
+        return taken
+
     def end(self) -> None:
         """Let it go."""
         self._here.send(obj=False)
@@ -394,22 +405,23 @@ def _compare(bench: SideBySide, case: Case, peers: list[str]) -> None:
         contender.step()
         contender.step()
     samples: dict[str, list[Sample]] = {name: [] for name in contenders}
+    peaks = []
     for turn in range(bench.repeats):
         names = list(contenders)
+        peaks.append(compute.measured_flops_per_second(compute.machine(), repeats=20))
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            samples[name].append(contenders[name].step())
+            samples[name] += contenders[name].turn()
     for contender in contenders.values():
         contender.end()
-    _note(bench, case, samples)
+    _note(bench, case, samples, statistics.median(peaks))
 
 
-def _note(bench: SideBySide, case: Case, samples: Mapping[str, list[Sample]]) -> None:
+def _note(bench: SideBySide, case: Case, samples: Mapping[str, list[Sample]], peak: float) -> None:
     machine, tokens = compute.machine(), case.plan.step_tokens
     flops = cost.training_flops_per_token(case.plan.shape(case.vocabulary)) * tokens
     wall = {name: statistics.median(one.wall for one in taken) for name, taken in samples.items()}
     cpu = {name: statistics.median(one.cpu for one in taken) for name, taken in samples.items()}
     memory = {name: max(one.memory for one in taken) / 2**20 for name, taken in samples.items()}
-    peak = compute.measured_flops_per_second(machine, repeats=20)
     tables = [("tokens/s", {name: tokens / taken for name, taken in wall.items()})]
     if machine.device == "cpu":
         tables.append(("tokens/CPU-s", {name: tokens / taken for name, taken in cpu.items()}))
@@ -426,12 +438,15 @@ def _note(bench: SideBySide, case: Case, samples: Mapping[str, list[Sample]]) ->
 
 def main() -> None:
     """Compare and show."""
-    bench = SideBySide("training")
-    peers = ["plain loop", *(name for name in ("transformers", "litgpt") if bench.peer(name))]
-    if not bench.quick:
-        peers.append(COMPILED)
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--case", default="")
+    parser.add_argument("--peers", nargs="*", choices=list(MAKERS), default=[])
+    given, rest = parser.parse_known_args()
+    bench = SideBySide("training", rest)
+    wanted = given.peers or [name for name in MAKERS if name != COMPILED or not bench.quick]
+    peers = [name for name in wanted if name not in {"transformers", "litgpt"} or bench.peer(name)]
     for case in CASES:
-        if not (case.slow and bench.quick):
+        if given.case in case.name and not (case.slow and bench.quick):
             _compare(bench, case, peers)
     bench.finish()
 
