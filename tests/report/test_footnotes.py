@@ -22,6 +22,8 @@ def test_what_a_task_s_metrics_share_is_said_once() -> None:
         "  accuracy: all tokens",
         "  perplexity: the word",
     ]
+    apart = [replace(ONE, protocol="partial", baseline=None), replace(OTHER, protocol="full", baseline=None)]
+    assert list(footnotes(apart)) == ["protocol, lambada:", "  accuracy: partial", "  perplexity: full"]
     alone = replace(ONE, task="cbt", protocol="blanks", baseline=None)
     assert list(footnotes([replace(ONE, task="nq"), alone])) == [
         "baseline, nq: chance",

@@ -20,7 +20,7 @@ def footnotes(scores: Sequence[Score]) -> Iterator[str]:
         if len({*map(tuple, said.values())}) == 1:
             said = {"": next(iter(said.values()))}
         for model, lines in said.items():
-            yield f"protocol, {task}{f', {model}' if model else ''}: {lines[0]}"
+            yield f"protocol, {task}{f', {model}' if model else ''}: {lines[0]}".rstrip()
             yield from (f"  {line}" for line in lines[1:])
 
 
@@ -47,4 +47,4 @@ def _protocol(scores: Sequence[Score]) -> list[str]:
     for metric, found in parts.items():
         if rest := _END.join(part for part in found if part not in shared):
             rests.setdefault(rest, []).append(metric)
-    return [_END.join(shared) or "of each score", *(f"{', '.join(metrics)}: {rest}" for rest, metrics in rests.items())]
+    return [_END.join(shared), *(f"{', '.join(metrics)}: {rest}" for rest, metrics in rests.items())]
