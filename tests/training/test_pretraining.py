@@ -237,6 +237,21 @@ def test_a_damaged_newest_checkpoint_costs_only_its_steps(
         pretrain(plan(), tokens=tokens, out=tmp_path)
 
 
+def test_a_damaged_checkpoint_takes_the_place_of_no_whole_one(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrain(plan(keep_every=8, checkpoint_seconds=0.0), tokens=tokens, out=tmp_path)
+    names = [folder.name for folder in loading.checkpoints(tmp_path)]
+    assert names == ["step-000008", "step-000016", "step-000023", "step-000024"]
+    for step in (23, 24):
+        damage(tmp_path / f"step-0000{step}/model.safetensors")
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(SystemExit):
+            pretrain(plan(), tokens=tokens, out=tmp_path)
+    assert [folder.name for folder in loading.checkpoints(tmp_path)] == ["step-000016", "step-000018"]
+
+
 def test_refuses_to_continue_with_another_plan(whole: Path, tokens: Path) -> None:
     with pytest.raises(MismatchError, match=r"peak_rate: 0\.01 -> 0\.02"):
         pretrain(plan(peak_rate=2e-2), tokens=tokens, out=whole)

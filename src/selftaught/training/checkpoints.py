@@ -7,6 +7,7 @@ writes its share (`model/`, `optimizer/`). Either is continued in either way.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ class Found:
 
     folder: Path
     progress: Progress
+    damaged: tuple[Path, ...] = ()
+    """Those after it, which are not whole; they go when their steps have been done again."""
 
 
 def newest(out: Path, shards: Shards) -> Found | None:
@@ -42,7 +45,8 @@ def newest(out: Path, shards: Shards) -> Found | None:
         return None
     folder = loading.newest_whole(folders)
     require_same_tokenizer(Tokenizer.load(folder), shards)
-    return Found(folder=folder, progress=storage.read_json(folder / TRAINING_FILE, Progress))
+    after = tuple(folders[folders.index(folder) + 1 :])
+    return Found(folder=folder, progress=storage.read_json(folder / TRAINING_FILE, Progress), damaged=after)
 
 
 def folder_of(out: Path, step: int) -> Path:
@@ -70,8 +74,9 @@ def save(
     tokenizer: Tokenizer,
     progress: Progress,
     processes: Processes,
+    damaged: Sequence[Path] = (),
 ) -> Path:
-    """Write a checkpoint and remove those that are too many, or damaged ones of steps that were done again."""
+    """Write a checkpoint and remove those that are too many, and the `damaged` ones of steps that were done again."""
     folder = folder_of(out, progress.step)
     if processes.sharded:
         _save_shares(folder, model, optimizer, tokenizer=tokenizer, progress=progress, processes=processes)
@@ -84,14 +89,15 @@ def save(
             documents={TRAINING_FILE: progress},
         )
     if processes.machine.rank == 0:
-        _clean(out, progress)
+        _clean(out, progress, damaged)
     processes.wait()
     return folder
 
 
-def _clean(out: Path, progress: Progress) -> None:
-    plan, folders = progress.plan, loading.checkpoints(out)
-    before = folders[: folders.index(folder_of(out, progress.step)) + 1]
+def _clean(out: Path, progress: Progress, damaged: Sequence[Path]) -> None:
+    plan, folders, newest = progress.plan, loading.checkpoints(out), folder_of(out, progress.step)
+    # A damaged one counts for none that is kept, or it would take the place of a whole one.
+    before = [folder for folder in folders[: folders.index(newest)] if folder not in damaged] + [newest]
     kept = set(before[-plan.checkpoints_kept :])
     if plan.keep_every:
         kept |= {folder for folder in before if int(folder.name.removeprefix("step-")) % plan.keep_every == 0}

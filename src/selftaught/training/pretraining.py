@@ -182,6 +182,7 @@ class _Pretraining:
         elif self.processes.sharded:
             self.optimizer.begin()
         self.stop, self.watch = Stop(), watch
+        self._damaged = found.damaged if found else ()
         self._kept = self.progress.step if found else None
         """The step of the newest checkpoint."""
         self._saved = time.monotonic()
@@ -305,6 +306,8 @@ class _Pretraining:
             tokenizer=self.texts.tokenizer,
             progress=self.progress,
             processes=self.processes,
+            damaged=self._damaged,
         )
+        self._damaged = ()
         self._saved = time.monotonic()
         return folder
