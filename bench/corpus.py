@@ -7,8 +7,8 @@ main text, and the share of planted near duplicates that is found. Real links, t
 without it links are made up, texts are the sources of Python's standard library, and extraction is left out. Last comes the whole
 chain from HTML to token shards, on one process and on two, beside datatrove and Ray.
 
-Peers (pip install w3lib rensa readability-lxml warcio pycld2 datatrove ray; each is left out where it is not installed): w3lib is
-Scrapy's canonicalisation of URLs; rensa gets 5-word shingles made in Python, as its own examples do.
+Peers (pip install w3lib rensa readability-lxml warcio pycld2 httpx scrapy datatrove ray; each is left out where it is not
+installed): w3lib is Scrapy's canonicalisation of URLs; rensa gets 5-word shingles made in Python, as its own examples do.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
+import corpus_fetching
 import corpus_web
 from selftaught.corpus.cleaning import language_of
 from selftaught.corpus.documents import Funnel
@@ -51,7 +52,7 @@ def main() -> None:
         "duplicates": lambda: _compare_duplicates(bench),
         "extraction": lambda: _compare_extraction(bench, pages),
         "language": lambda: _compare_languages(bench),
-        "fetching": lambda: corpus_web.compare_fetching(bench, BUILD / "pages"),
+        "fetching": lambda: corpus_fetching.compare_fetching(bench, BUILD / "pages"),
         "WARC": lambda: corpus_web.compare_archives(bench, BUILD, bodies),
         "the whole chain": lambda: corpus_web.compare_chain(bench, BUILD / "chain", bodies, DATA / "vocab" / "gpt2"),
     }
@@ -191,7 +192,7 @@ def _shingles(text: str) -> set[str]:
 
 
 def _flags(texts: Sequence[str]) -> list[bool]:
-    from selftaught.corpus.deduplication import Fingerprints  # not above: see corpus_web.compare_fetching
+    from selftaught.corpus.deduplication import Fingerprints  # not above: see corpus_fetching.compare_fetching
 
     prints = Fingerprints(0.8)
     for text in texts:

@@ -1,11 +1,10 @@
-"""The parts of bench/corpus.py that need a web or a corpus folder: fetching from loopback, WARC, and the whole chain.
+"""The parts of bench/corpus.py that need pages or a corpus folder: WARC, and the whole chain.
 
 Imported by bench/corpus.py; run by itself this file does nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
 import multiprocessing
 import os
 import resource
@@ -13,7 +12,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -25,92 +24,12 @@ from selftaught import compute, storage
 from selftaught.corpus import documents, extraction, finishing
 from selftaught.corpus.documents import Document, Funnel
 from selftaught.corpus.extraction import ExtractionSettings
-from selftaught.corpus.links import Link
 from selftaught.corpus.pages import Page, read_pages, write_pages
-from selftaught.corpus.politeness import FetchSettings
 from side_by_side import SideBySide
 
-HOSTS, CONCURRENT = 100, 64
 PAGES_TOGETHER = 50
 LONGEST_SECONDS = 200
 """A chain that takes longer is stopped, and what it has reached at most is noted."""
-BODY = b"<html><body>" + b"<p>A paragraph of some words, as pages have them.</p>" * 300 + b"</body></html>"
-
-
-@contextmanager
-def serving() -> Iterator[int]:
-    """A server in a process of its own that answers any request; gives its port."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there,), daemon=True)
-    process.start()
-    try:
-        yield here.recv()
-    finally:
-        process.terminate()
-        process.join()
-
-
-def _serve(place: Connection) -> None:
-    compute.follow_parent()
-    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
-    robots = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-
-    class Pages(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
-            self.transport = transport
-
-        def data_received(self, data: bytes) -> None:
-            for request in data.split(b"\r\n\r\n")[:-1]:
-                self.transport.write(robots if request.startswith(b"GET /robots.txt") else page)
-
-    async def serve() -> None:
-        server = await asyncio.get_running_loop().create_server(Pages, "127.0.0.1", 0, backlog=512)
-        place.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    asyncio.run(serve())
-
-
-def compare_fetching(bench: SideBySide, folder: Path) -> None:
-    """Pages a second of processor time, robots.txt, guard and WARC included in ours; the peer is a bare loop."""
-    from selftaught.corpus import fetching  # not above: whatever is there, every process of the chains imports too
-
-    count = 600 if bench.quick else 3000
-    urls = [f"http://h{number % HOSTS}.test/{number}" for number in range(count)]
-    links = [Link(url=url, karma=3) for url in urls]
-    rules = FetchSettings(concurrent=CONCURRENT, per_host=8)
-    with serving() as port:
-        places = {f"h{number}.test": ("127.0.0.1", port) for number in range(HOSTS)}
-
-        def ours() -> None:
-            shutil.rmtree(folder, ignore_errors=True)
-            funnel = Funnel()
-            fetching.fetch(links, folder, rules, funnel, places=places)
-            assert funnel.counts["fetch", "kept"] == count
-
-        bench.compare(
-            f"fetch {count} pages of {HOSTS} hosts",
-            ours,
-            {"aiohttp, bare": lambda: asyncio.run(_bare(port, count))},
-            amount=count,
-            unit="pages/s",
-            repeats=3,
-        )
-
-
-async def _bare(port: int, count: int) -> None:
-    import aiohttp
-
-    slots = asyncio.Semaphore(CONCURRENT)
-    async with aiohttp.ClientSession() as session:
-
-        async def one(number: int) -> bytes:
-            async with slots, session.get(f"http://127.0.0.1:{port}/{number}") as response:
-                return await response.read()
-
-        await asyncio.gather(*map(one, range(count)))
 
 
 def compare_archives(bench: SideBySide, folder: Path, bodies: Sequence[bytes]) -> None:
