@@ -55,10 +55,9 @@ def line(text: str = "", *, style: str = "") -> None:
 
 
 def write(text: str) -> None:
-    """Write plain text without ending the line, at once: for text that streams."""
-    screen = _screen()
-    screen.print(Text(text), end="")
-    screen.file.flush()
+    """Write text to standard output as it is and at once, tabs and all: for text that streams."""
+    if compute.rank() == 0:
+        _send(text)
 
 
 def warn(text: str) -> None:
@@ -85,16 +84,19 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
 def result(document: Any) -> None:
     """Write a JSON document to standard output (what `--json` promises)."""
     if compute.rank() == 0:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
-        sys.stdout.flush()
+        _send(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
 
 
 def row(document: Any) -> None:
-    """Write a JSON document to standard output as one line, at once. Ends the program quietly if nobody reads any further."""
-    if compute.rank() != 0:
-        return
+    """Write a JSON document to standard output as one line, at once."""
+    if compute.rank() == 0:
+        _send(msgspec.json.encode(document).decode() + "\n")
+
+
+def _send(text: str) -> None:
+    """Write to standard output. Ends the program quietly if nobody reads any further, as after `| head`."""
     try:
-        sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError as problem:
         # What is left in the buffer has to go somewhere when Python closes the stream.

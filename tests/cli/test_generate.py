@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -252,3 +254,39 @@ def test_a_search_finds_more_probable_text_than_the_first_choices(model, capsys)
 def test_impossible_settings_are_refused(model, capsys, wrong):
     assert run("--model", model, "the", *wrong) == UsageError.exit_code
     assert wrong[0] in capsys.readouterr().err or "beams" in wrong[0]
+
+
+def test_each_stop_takes_one_text_and_leaves_the_prompt_alone(model, capsys):
+    words = ("--model", model, "--tokens", 60, "--temperature", 3, "--top-k", 0, "--seed", 4)
+    run(*words, "--json", "the")
+    (whole,) = json.loads(capsys.readouterr().out)
+    signs = [sign for sign in dict.fromkeys(whole["text"][3:]) if sign.isascii() and sign.isalnum()][:2]
+    for first, second in (signs, signs[::-1]):
+        run(*words, "--json", "--stop", first, "--stop", second, "the")
+        (found,) = json.loads(capsys.readouterr().out)
+        assert found["prompt"] == "the"
+        assert found["text"] == whole["text"][: min(map(whole["text"].find, signs))]
+    assert run(*words, "the", "--stop", "") == UsageError.exit_code
+
+
+def test_several_texts_have_headings_and_tabs_stay(model, tmp_path, capsys):
+    (tmp_path / "prompts.txt").write_bytes("\ufeffa\tb\r\nthe\n".encode())
+    assert run("--model", model, "--prompts", tmp_path / "prompts.txt", "--tokens", 4) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("== 1 of 2: top-k 40, temperature 1, seed 1\na\tb")
+    assert "\n== 2 of 2: top-k 40, temperature 1, seed 1\nthe" in text
+
+
+def test_prompts_that_are_no_text_are_refused(model, tmp_path, capsys):
+    (tmp_path / "prompts.txt").write_bytes(b"\x7fELF\x80\xff\n")
+    assert run("--model", model, "--prompts", tmp_path / "prompts.txt") == InputError.exit_code
+    assert "not text" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_ends_it_quietly(model):
+    words = [sys.executable, "-m", "selftaught", "generate", "--model", str(model), "the", "--tokens", "2000"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

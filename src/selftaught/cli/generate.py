@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 
 from selftaught import console, settings, storage
 from selftaught.errors import InputError, UsageError
@@ -38,8 +38,8 @@ class GenerateSettings:
     """Taken from the logit of a token for each time that it was drawn."""
     presence_penalty: float = 0.0
     """Taken from the logit of a token that was drawn at least once."""
-    stop: tuple[str, ...] = ()
-    """Texts before which a continuation ends."""
+    stop: UseAppendAction[tuple[str, ...]] = ()
+    """Text before which a continuation ends; may be given several times."""
     suffix: str = ""
     """Put after each prompt (GPT-2 paper, section 3.6: TL;DR:)."""
     beams: int = 0
@@ -128,6 +128,8 @@ def _check(command: Generate) -> None:
         if getattr(asked, name) < least:
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} is too small", expected=f"{least} or more", got=str(getattr(asked, name)))
+    if "" in asked.stop:
+        raise UsageError("--stop is empty", expected="a text before which a continuation ends")
     if asked.beams and (command.draft or asked.alternatives):
         raise UsageError("a search with beams takes neither a draft model nor alternatives")
     if asked.samples > asked.beams > 0:
@@ -140,8 +142,11 @@ def _print(command: Generate) -> None:
         return
     asked = command.settings
     if asked.beams or asked.samples > 1 or command.prompts or command.corpus:
-        for sample in _samples(command):
-            console.write(f"{sample.prompt}{sample.text}\n")
+        console.configure(json=True)  # progress is no part of the texts
+        found = _samples(command)
+        for number, sample in enumerate(found, start=1):
+            heading = f"== {number} of {len(found)}: {sample.settings}\n" if len(found) > 1 else ""
+            console.write(f"{heading}{sample.prompt}{sample.text}\n")
         return
     model, rules = _model(command), _rules(asked)
     for prompt in _prompts(command):
@@ -223,8 +228,11 @@ def _given_prompts(command: Generate) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    text = storage.read_bytes(path).decode("utf-8", "replace")
-    return [line for line in text.split("\n") if line.strip()]
+    try:
+        text = storage.read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise InputError(f"{path} is not text", expected="UTF-8", got=str(problem)) from problem
+    return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
 
 
 def _rows(path: Path) -> list[str]:
