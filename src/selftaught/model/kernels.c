@@ -1,4 +1,4 @@
-/* What a training step computes on a processor with products of bfloat16 (AVX-512): matrices, attention, normalisation, loss.
+/* What a training step computes on a processor with products of bfloat16 (AVX-512): matrices, attention, normalisation, loss, AdamW.
 
    Numbers that are multiplied are bfloat16, everything that is added up is float32. Every sum is made in one order whatever the
    number of threads or their timing, so that a run that is repeated or resumed is the same to the last bit.
