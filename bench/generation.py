@@ -1,22 +1,24 @@
 """Generation: ours beside a loop without cache, transformers, CTranslate2, OpenVINO and llama.cpp, on the same random weights.
 
-    python bench/generation.py [--quick] [--json FILE]
+    python bench/generation.py [--quick] [--json FILE] [--weights int8 bfloat16] [--parts eight one first limit] [--new 64]
 
 GPT-2 small's shape, greedy, prompts of 128 tokens and 128 new ones, one text and eight side by side; each peer is set against
 ours with weights of the same size. All take turns; medians of tokens a second are kept, once by the clock and once by the
 processor time of all threads, which a busy machine hardly changes. Before anything is timed, peers in float32 must draw the
 tokens that ours does. Then the time to the first token of a prompt of 900, and what share of the limit ours reaches: reading
 every weight once a token at the speed at which this machine reads memory. --quick: a sixth of the size, 32 + 32 tokens, and
-one text. See generation_peers.py for how to install the peers.
+one text. --weights and --parts: only these, so that a run is over in minutes. See generation_peers.py for how to install the
+peers.
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import numba
 import numpy as np
 import torch
 
-from generation_peers import Generate, Ids, agreeing, matrix_weights, peers
+from generation_peers import Generate, Ids, agreeing, format_of, matrix_weights, peers
 from selftaught import compute
 from selftaught.checkpoint import huggingface
 from selftaught.inference import compiled
@@ -37,6 +39,7 @@ from selftaught.tokenizer.tokenizer import Tokenizer
 from side_by_side import SideBySide
 
 BYTES: Mapping[WeightFormat, int] = {"float32": 4, "bfloat16": 2, "int8": 1}
+PARTS = ("one", "eight", "first", "limit")
 Work = Callable[[], object]
 
 
@@ -91,11 +94,6 @@ def _in_turns(works: Mapping[str, Work], repeats: int) -> dict[str, tuple[float,
     }
 
 
-def _format_of(peer: str) -> WeightFormat:
-    name = peer.lower()
-    return "int8" if "int8" in name or "q8" in name else "bfloat16" if "bf" in name else "float32"
-
-
 def _compare(bench: SideBySide, contenders: Mapping[str, Generate], batch: int, prompt: int, new: int) -> None:
     vocabulary = 50257 if not bench.quick else 8192
     ids = torch.randint(vocabulary, (batch, prompt), generator=compute.generator("prompts")).tolist()
@@ -106,7 +104,7 @@ def _compare(bench: SideBySide, contenders: Mapping[str, Generate], batch: int, 
     for name in works:
         if name.startswith("ours"):
             continue
-        ours = f"ours, {_format_of(name)}"
+        ours = f"ours, {format_of(name)}"
         for clock, unit in enumerate(("tokens/s", "tokens/CPU-s")):
             bench.note(
                 f"{ours.removeprefix('ours, ')}, batch {batch}, {prompt} + {new}",
@@ -125,10 +123,10 @@ def _first_token(bench: SideBySide, contenders: Mapping[str, Generate], length: 
     taken = _in_turns(works, bench.repeats)
     for name in works:
         if not name.startswith("ours"):
-            ours = taken[f"ours, {_format_of(name)}"]
+            ours = taken[f"ours, {format_of(name)}"]
             for clock, unit in enumerate(("s", "CPU-s")):
                 bench.note(
-                    f"{_format_of(name)}, first token after {length}",
+                    f"{format_of(name)}, first token after {length}",
                     ours[clock],
                     taken[name][clock],
                     name,
@@ -145,10 +143,10 @@ def _sum(numbers: Any) -> Any:
     return total
 
 
-def _share_of_limit(bench: SideBySide, model: Transformer, prompt: int) -> None:
+def _share_of_limit(bench: SideBySide, model: Transformer, prompt: int, formats: Sequence[WeightFormat]) -> None:
     """One text, steps only, in turns with reading as many bytes as its weights have."""
-    for weights, size in BYTES.items():
-        numbers = np.ones(size * matrix_weights(model) // 8, dtype=np.int64)
+    for weights in formats:
+        numbers = np.ones(BYTES[weights] * matrix_weights(model) // 8, dtype=np.int64)
         decoder = compiled.decoder(model, weights)
         cache = decoder.cache()
         decoder.prefill(cache, 0, list(range(prompt)))
@@ -175,7 +173,14 @@ def _share_of_limit(bench: SideBySide, model: Transformer, prompt: int) -> None:
 
 def main() -> None:
     """Compare and show."""
-    bench = SideBySide("generation")
+    parser = argparse.ArgumentParser(prog="bench/generation.py", add_help=False)
+    parser.add_argument("--weights", nargs="+", choices=tuple(BYTES), default=tuple(BYTES))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--new", type=int, default=128)
+    parser.add_argument("--repeats", type=int)
+    given, others = parser.parse_known_args()
+    bench = SideBySide("generation", others)
+    bench.repeats = given.repeats or bench.repeats
     shape = NAMED_SHAPES["gpt2-small"]
     if bench.quick:
         shape = ModelShape(layers=6, heads=6, channels=384, vocabulary=8192)
@@ -183,18 +188,29 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "model"
         huggingface.save(model, _tokenizer(shape.vocabulary), folder)
-        theirs = peers(bench, model, folder, torch.get_num_threads())
-        contenders: dict[str, Generate] = {f"ours, {weights}": _ours(model, weights) for weights in BYTES} | theirs
-        ids = torch.randint(shape.vocabulary, (2, 24), generator=compute.generator("check")).tolist()
-        expected = contenders["ours, float32"](ids, 8)
-        for peer, generate in theirs.items():
-            if _format_of(peer) == "float32" and agreeing(expected, generate(ids, 8)) < 1:
-                raise SystemExit(f"{peer} draws other tokens than ours")
-        for batch in (1,) if bench.quick else (1, 8):
-            _compare(bench, contenders, batch, *((32, 32) if bench.quick else (128, 128)))
-        _first_token(bench, contenders, 200 if bench.quick else 900)
-    _share_of_limit(bench, model, 32 if bench.quick else 128)
+        made = peers(bench, model, folder, torch.get_num_threads(), given.weights) if given.parts != ["limit"] else {}
+        contenders: dict[str, Generate] = {
+            f"ours, {weights}": _ours(model, weights) for weights in given.weights
+        } | made
+        if "float32" in given.weights:
+            _check(contenders, shape.vocabulary)
+        for part, batch in (("one", 1), ("eight", 8)):
+            if part in given.parts and not (bench.quick and batch > 1):
+                _compare(bench, contenders, batch, *((32, 32) if bench.quick else (128, given.new)))
+        if "first" in given.parts:
+            _first_token(bench, contenders, 200 if bench.quick else 900)
+    if "limit" in given.parts:
+        _share_of_limit(bench, model, 32 if bench.quick else 128, given.weights)
     bench.finish()
+
+
+def _check(contenders: Mapping[str, Generate], vocabulary: int) -> None:
+    """End where a peer in float32 draws other tokens than ours."""
+    ids = torch.randint(vocabulary, (2, 24), generator=compute.generator("check")).tolist()
+    expected = contenders["ours, float32"](ids, 8)
+    for peer, generate in contenders.items():
+        if format_of(peer) == "float32" and agreeing(expected, generate(ids, 8)) < 1:
+            raise SystemExit(f"{peer} draws other tokens than ours")
 
 
 if __name__ == "__main__":

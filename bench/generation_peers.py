@@ -13,6 +13,7 @@ import ctypes
 import importlib
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from selftaught.inference.recasting import WeightFormat
 from selftaught.model.cache import Cache
 from selftaught.model.transformer import Transformer
 from side_by_side import SideBySide
@@ -30,26 +32,33 @@ Generate = Callable[[Ids, int], Ids]
 """Prompts of equal length and a number of new tokens -> the new tokens of each."""
 
 
-def peers(bench: SideBySide, model: Transformer, folder: Path, threads: int) -> dict[str, Generate]:
-    """Every peer there is, by name."""
-    found: dict[str, Generate] = {"loop without cache, float32": _without_cache(model)}
+def format_of(peer: str) -> WeightFormat:
+    """The format of weights that a contender's name tells."""
+    name = peer.lower()
+    return "int8" if "int8" in name or "q8" in name else "bfloat16" if "bf" in name else "float32"
+
+
+def peers(
+    bench: SideBySide, model: Transformer, folder: Path, threads: int, formats: Sequence[WeightFormat]
+) -> dict[str, Generate]:
+    """Every peer there is with weights in some formats, by name."""
+    makers: dict[str, Callable[[], Generate]] = {"loop without cache, float32": partial(_without_cache, model)}
     if transformers := bench.peer("transformers"):
         for dtype in (torch.float32, torch.bfloat16):
-            found[f"transformers, {str(dtype).removeprefix('torch.')}"] = _transformers(transformers, folder, dtype)
+            name = f"transformers, {str(dtype).removeprefix('torch.')}"
+            makers[name] = partial(_transformers, transformers, folder, dtype)
     if ctranslate2 := bench.peer("ctranslate2"):
         for kind in ("float32", "int8"):
-            found[f"CTranslate2, {kind}"] = _ctranslate2(ctranslate2, folder, kind, threads)
+            makers[f"CTranslate2, {kind}"] = partial(_ctranslate2, ctranslate2, folder, kind, threads)
     llama_cpp, gguf = bench.peer("llama_cpp"), bench.peer("gguf")
     if llama_cpp and gguf:
         for kind in ("F32", "BF16", "Q8_0"):
-            file = folder / f"{kind}.gguf"
-            _write_gguf(gguf, model, file, kind)
-            found[f"llama.cpp, {kind}"] = _llama_cpp(llama_cpp, file, model, threads)
+            makers[f"llama.cpp, {kind}"] = partial(_llama_cpp, llama_cpp, gguf, folder / f"{kind}.gguf", model, threads)
     if openvino := bench.peer("openvino"):
-        found["OpenVINO, float32"] = _openvino(openvino, model, threads, None)
+        makers["OpenVINO, float32"] = partial(_openvino, openvino, model, threads, None)
         if nncf := bench.peer("nncf"):
-            found["OpenVINO, int8"] = _openvino(openvino, model, threads, nncf)
-    return found
+            makers["OpenVINO, int8"] = partial(_openvino, openvino, model, threads, nncf)
+    return {name: make() for name, make in makers.items() if format_of(name) in formats}
 
 
 def _without_cache(model: Transformer) -> Generate:
@@ -107,8 +116,9 @@ def _ctranslate2(ctranslate2: ModuleType, folder: Path, kind: str, threads: int)
     return generate
 
 
-def _llama_cpp(llama_cpp: ModuleType, file: Path, model: Transformer, threads: int) -> Generate:
-    """Through the C interface, as its own benchmark does."""
+def _llama_cpp(llama_cpp: ModuleType, gguf: ModuleType, file: Path, model: Transformer, threads: int) -> Generate:
+    """Through the C interface, as its own benchmark does; the file's name is the format."""
+    _write_gguf(gguf, model, file, file.stem)
     api: Any = llama_cpp.llama_cpp
     quiet = api.llama_log_callback(lambda *_: None)
     api.llama_log_set(quiet, None)

@@ -332,8 +332,9 @@ static void some_sums(
 }
 
 static void block_sums(const char *weight, enum format format, const Inputs *inputs, int first, int rows, float *sums) {
-    for (int begin = 0; begin < inputs->words; begin += PIECE, weight += PIECE * STEP) {
-        const int end = inputs->words - begin < PIECE ? inputs->words : begin + PIECE;
+    const int piece = rows > 2 * FEW ? inputs->words : PIECE; /* many rows have to do with a block for longer than it takes to come */
+    for (int begin = 0; begin < inputs->words; begin += piece, weight += (long)piece * STEP) {
+        const int end = inputs->words - begin < piece ? inputs->words : begin + piece;
         for (int r = 0; r < rows; r += TOGETHER)
             some_sums(weight, format, inputs, begin, end, first + r, rows - r < TOGETHER ? rows - r : TOGETHER, !r, sums + r * BLOCK);
     }
