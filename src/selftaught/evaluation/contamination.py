@@ -71,6 +71,7 @@ _MARKINGS: dict[str, tuple[Marking, ...]] = {
     "accuracy_filtered": (_said_word, _right("right_filtered")),
     "accuracy_masked": (_right("right_filtered"),),
     "accuracy_last_token": (_right("right_last_token"),),
+    "accuracy_most_confident": (),  # of a hundredth of the questions, which the halves have not
     "perplexity": (lambda rows: marking.perplexity(_nats(rows)),),
     "bits_per_byte": (lambda rows: marking.bits(_nats(rows)),),
     "bits_per_character": (lambda rows: marking.bits(_nats(rows)),),
