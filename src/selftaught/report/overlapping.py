@@ -53,7 +53,7 @@ def split_columns(models: Sequence[str]) -> tuple[str, ...]:
 
 
 def split_lines(splits: Sequence[OverlapSplit], models: Sequence[str]) -> list[Line]:
-    """Two lines for each metric: what each model reaches on examples without overlap with the training text, and on the others."""
+    """Two lines for each metric: what each model reaches on examples without overlap, and on the others."""
     lines = []
     for task, metric in dict.fromkeys((one.task, one.metric) for one in splits):
         of = {one.model: one for one in splits if (one.task, one.metric) == (task, metric)}
