@@ -3,12 +3,12 @@
     python bench/generation.py [--quick] [--json FILE] [--weights int8 bfloat16] [--parts eight one first limit] [--new 64]
 
 GPT-2 small's shape, greedy, prompts of 128 tokens and 128 new ones, one text and eight side by side; each peer is set against
-ours with weights of the same size. All take turns; medians of tokens a second are kept, once by the clock and once by the
-processor time of all threads, which a busy machine hardly changes. Before anything is timed, peers in float32 must draw the
-tokens that ours does. Then the time to the first token of a prompt of 900, and what share of the limit ours reaches: reading
-every weight once a token at the speed at which this machine reads memory. --quick: a sixth of the size, 32 + 32 tokens, and
-one text. --weights and --parts: only these, so that a run is over in minutes. See generation_peers.py for how to install the
-peers.
+ours with weights of the same size. All take turns with a pause between them, in which the threads of the one before go to
+sleep; medians of tokens a second are kept, once by the clock and once by the processor time of all threads, which a busy
+machine hardly changes. Before anything is timed, peers in float32 must draw the tokens that ours does. Then the time to the
+first token of a prompt of 900, and what share of the limit ours reaches: reading every weight once a token at the speed at
+which this machine reads memory. --quick: a sixth of the size, 32 + 32 tokens, and one text. --weights and --parts: only these,
+so that a run is over in minutes. See generation_peers.py for how to install the peers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ from side_by_side import SideBySide
 
 BYTES: Mapping[WeightFormat, int] = {"float32": 4, "bfloat16": 2, "int8": 1}
 PARTS = ("one", "eight", "first", "limit")
+PAUSE = 0.5
+"""Seconds between turns: threads of the one before go on waiting busily for up to a fifth of a second (OpenMP's block time)."""
+STEPS = 10
+"""Steps, and readings of memory, that are timed without a pause between them."""
 Work = Callable[[], object]
 
 
@@ -84,6 +89,7 @@ def _in_turns(works: Mapping[str, Work], repeats: int) -> dict[str, tuple[float,
         first = turn % len(names)
         for name in names[first:] + names[:first]:
             gc.collect()
+            time.sleep(PAUSE)
             wall, cpu = time.perf_counter(), time.process_time()
             works[name]()
             if turn:
@@ -144,21 +150,21 @@ def _sum(numbers: Any) -> Any:
 
 
 def _share_of_limit(bench: SideBySide, model: Transformer, prompt: int, formats: Sequence[WeightFormat]) -> None:
-    """One text, steps only, in turns with reading as many bytes as its weights have."""
+    """One text, steps only, in turns with reading as many bytes as its weights have, some at a time."""
     for weights in formats:
         numbers = np.ones(BYTES[weights] * matrix_weights(model) // 8, dtype=np.int64)
         decoder = compiled.decoder(model, weights)
         cache = decoder.cache()
         decoder.prefill(cache, 0, list(range(prompt)))
-        steps, reads = [], []
-        _sum(numbers)
-        for turn in range(10 * bench.repeats):
-            start = time.perf_counter()
-            _sum(numbers)
-            middle = time.perf_counter()
-            decoder.step(cache, (0,), (turn,))
-            reads.append(middle - start)
-            steps.append(time.perf_counter() - middle)
+        steps, reads = list[float](), list[float]()
+        for _ in range(2 * bench.repeats):
+            for work, seconds in ((partial(_sum, numbers), reads), (partial(decoder.step, cache, (0,), (0,)), steps)):
+                time.sleep(PAUSE)
+                work()
+                for _ in range(STEPS):
+                    start = time.perf_counter()
+                    work()
+                    seconds.append(time.perf_counter() - start)
         gigabytes = numbers.nbytes / 1e9
         for name, pick in (("median", statistics.median), ("fastest", min)):
             bench.note(
