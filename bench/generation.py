@@ -70,7 +70,7 @@ def _ours(model: Transformer, weights: WeightFormat) -> Generate:
 
     def generate(prompts: Ids, new: int) -> Ids:
         rows = range(len(prompts))
-        cache = decoder.cache(len(prompts))
+        cache = decoder.cache(len(prompts), max(map(len, prompts)) + new)
         drawn: Ids = [[int(decoder.prefill(cache, row, prompts[row]).argmax())] for row in rows]
         for _ in range(new - 1):
             best = decoder.step(cache, rows, [text[-1] for text in drawn]).argmax(-1).tolist()

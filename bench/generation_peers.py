@@ -128,7 +128,8 @@ def _llama_cpp(llama_cpp: ModuleType, gguf: ModuleType, file: Path, model: Trans
 
     def generate(prompts: Ids, new: int, _kept: object = quiet) -> Ids:
         options = api.llama_context_default_params()
-        options.n_ctx, options.n_batch, options.n_seq_max = len(prompts) * model.shape.context, 2048, len(prompts)
+        options.n_ctx = len(prompts) * (max(map(len, prompts)) + new)
+        options.n_batch, options.n_seq_max = 2048, len(prompts)
         options.n_threads = options.n_threads_batch = threads
         context = api.llama_init_from_model(loaded, options)
         batch = api.llama_batch_init(max(512, len(prompts) * len(prompts[0])), 0, len(prompts))

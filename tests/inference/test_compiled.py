@@ -6,6 +6,7 @@ import platform
 import pytest
 import torch
 
+from selftaught.errors import UsageError
 from selftaught.inference import compiled, generation, recasting
 from selftaught.inference.compiled import CompiledDecoder
 from selftaught.inference.decoding import Decoder
@@ -139,6 +140,24 @@ def test_a_long_prompt_may_be_read_in_pieces(weights, piece, monkeypatch):
     assert torch.equal(decoder.prefill(cut, 0, LONG), expected[-1])
     assert cut.lengths == whole.lengths
     assert torch.equal(cut.room, whole.room)
+
+
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 33])
+def test_a_cache_may_have_room_for_the_text_alone(length, weights):
+    decoder = compiled.decoder(network(channels=80, heads=2, context=64), weights)
+    large, small = decoder.cache(2), decoder.cache(2, length)
+    assert (large.length, small.length) == (64, length)
+    text = [(7 * place + 3) % 50 for place in range(length)]
+    for row in range(2):
+        for cache in (large, small):
+            decoder.prefill(cache, row, text[: length // 2 + 1])
+    for token in text[length // 2 + 1 :]:
+        assert torch.equal(*(decoder.step(cache, (0, 1), (token, token)) for cache in (large, small)))
+    for row in range(2):
+        assert torch.equal(small.room[:, :, row], large.room[:, :, row, :, :length])
+    with pytest.raises(UsageError, match="too many"):
+        decoder.step(small, (0,), (1,))
 
 
 @pytest.mark.parametrize("size", [8, 32, 40, 64, 80])

@@ -137,7 +137,8 @@ def complete(
     for request in requests:
         check(decoder, request.prompt)
     waiting = deque((number, request) for number, request in enumerate(requests) if request.most > 0)
-    cache = decoder.cache(max(1, min(rows, len(waiting))))
+    longest = max((len(request.prompt) + request.most for _, request in waiting), default=1)
+    cache = decoder.cache(max(1, min(rows, len(waiting))), longest)
     texts: dict[int, _Row] = {}
     while waiting or texts:
         read = _read_on(decoder, cache, texts)

@@ -105,7 +105,7 @@ def _described(model: LanguageModel, prompt: Sequence[int], tokens: Sequence[int
     if not tokens:
         return []
     decoder, size = model.decoder, model.tokenizer.vocabulary_size
-    cache = decoder.cache()
+    cache = decoder.cache(length=len(prompt) + len(tokens))
     first_V = decoder.prefill(cache, 0, prompt)
     later_TV = decoder.prefill(cache, 0, tokens[:-1], every=True) if len(tokens) > 1 else ()
     return [
