@@ -1,4 +1,4 @@
-# make demo   the whole thing in ten minutes       make test   what CI runs       make bench   side by side with the peers
+# make demo   the whole thing in minutes           make test   what CI runs       make bench   side by side with the peers
 PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
