@@ -53,6 +53,13 @@ def test_progress_without_a_terminal_writes_lines(
     assert capsys.readouterr().out.startswith("training 50 % 5 steps")
 
 
+@pytest.mark.parametrize(
+    ("speed", "words"), [(12345.6, "12,346/s"), (3.25, "3.2/s"), (0.4, "2.5 s each"), (0.0, "0.0/s")]
+)
+def test_slow_work_is_told_by_how_long_each_takes(speed: float, words: str) -> None:
+    assert console._rate(speed) == words
+
+
 def test_an_error_is_one_line_with_what_came_and_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
     console.error(InputError("no text in x", expected="a folder of .txt files", got="0 files", hint="Type: ls x"))
     assert capsys.readouterr().err == (

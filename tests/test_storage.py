@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from selftaught import storage
 from selftaught.errors import DamagedFileError, InputError, MismatchError, OutputError
-from selftaught.storage import spooling
+from selftaught.storage import runs, spooling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +237,32 @@ def test_a_run_that_nobody_holds_any_more_was_killed(tmp_path: Path) -> None:
     assert storage.read_record(tmp_path / "r").status == "finished"
     storage.write_json(tmp_path / "r" / storage.RUN_FILE, record)
     assert storage.read_record(tmp_path / "r").status == "killed"
+
+
+def test_a_run_says_what_it_failed_with_even_where_no_space_is_left_to_write_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, document: object) -> None:
+        raise OutputError(f"cannot write {path}", got="No space left on device")
+
+    def use(folder: Path, *, fails: bool) -> None:
+        with storage.run(folder, verb="test", plan=Plan()):
+            monkeypatch.setattr(runs, "write_json", full)
+            if fails:
+                raise InputError("no text")
+
+    for fails, problem in ((True, InputError), (False, OutputError)):
+        folder = tmp_path / problem.__name__
+        with pytest.raises(problem):
+            use(folder, fails=fails)
+        record = storage.read_record(folder)
+        assert (record.status, record.exit_code) == ("failed", problem.exit_code)
+        assert ("no text" if fails else "No space left on device") in record.problem
+        monkeypatch.undo()
+        with storage.run(folder, verb="test", plan=Plan()) as opened:
+            assert storage.read_record(folder).status == "running"
+            assert opened.resumed
+        assert storage.read_record(folder).problem == ""
 
 
 def test_an_input_left_out_or_added_is_another_run(tmp_path: Path) -> None:

@@ -134,13 +134,20 @@ class Bar:
         speed = (self._done - self._first) / max(self._last - self._start, 1e-9)
         share = f" {100 * self._done / self._total:.0f} %" if self._total else ""
         left = f", {(self._total - self._done) / speed:.0f} s left" if self._total and speed else ""
-        return f"{self._description}{share} {self._done:,.0f} {self._unit} ({speed:,.0f}/s{left}) {words}".rstrip()
+        return f"{self._description}{share} {self._done:,.0f} {self._unit} ({_rate(speed)}{left}) {words}".rstrip()
 
 
 class _Speed(ProgressColumn):
     def render(self, task: Any) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} {task.fields['unit']}/s" if speed else "", style="cyan")
+        return Text(_rate(speed, f" {task.fields['unit']}") if speed else "", style="cyan")
+
+
+def _rate(speed: float, unit: str = "") -> str:
+    """How many a second, or how long each takes where that is more than a second."""
+    if 0 < speed < 1:
+        return f"{1 / speed:,.3g} s each"
+    return f"{speed:,.{0 if speed >= 10 else 1}f}{unit}/s"
 
 
 @contextmanager

@@ -114,4 +114,8 @@ def newest_whole(steps: list[Path]) -> Path:
             problems.append(problem)
         else:
             return folder
-    raise problems[0]
+    raise DamagedFileError(
+        f"none of the {len(steps)} checkpoints in {steps[0].parent} is whole",
+        got=f"newest: {problems[0].message}",
+        hint=f"Put one back from a copy, or begin anew: rm -r {steps[0].parent}, then the `selftaught train` that made it.",
+    )

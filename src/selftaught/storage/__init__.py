@@ -31,7 +31,8 @@ from selftaught.storage.files import (
     writing,
     writing_folder,
 )
-from selftaught.storage.runs import LOG_FILE, PLAN_FILE, RUN_FILE, Input, Record, Run, identity, read_record, run
+from selftaught.storage.records import RUN_FILE, Input, Record, identity, read_record
+from selftaught.storage.runs import LOG_FILE, PLAN_FILE, Run, run
 from selftaught.storage.spooling import Spool, sorted_rows, temporary
 
 __all__ = [

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
-import hashlib
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,55 +23,11 @@ from selftaught import compute, errors, settings
 from selftaught.errors import InputError, MismatchError, OutputError
 from selftaught.storage.documents import read_json, write_json
 from selftaught.storage.files import LOCK_FILE, append_line, output_error, sha256, sweep
+from selftaught.storage.records import RUN_FILE, Ending, Input, Record, failed, identity, note
 
-RUN_FILE, PLAN_FILE, LOG_FILE = "run.json", "plan.json", "log.jsonl"
+PLAN_FILE, LOG_FILE = "plan.json", "log.jsonl"
 _REFUSED = (errors.UsageError.exit_code, InputError.exit_code)
 """A run that ended so made nothing of its input: its folder may be begun with other settings or another input."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Input:
-    """One input of a run: where it was and what it held."""
-
-    path: str
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What `run.json` holds."""
-
-    verb: str
-    command: tuple[str, ...]
-    settings: dict[str, Any]
-    sources: dict[str, str]
-    inputs: dict[str, Input]
-    versions: dict[str, str]
-    git: str
-    machine: dict[str, Any]
-    started: str
-    status: str = "running"
-    """`running`, `finished`, `interrupted` or `failed`; `running` in a folder that no process holds means killed."""
-    finished: str = ""
-    seconds: float = 0.0
-    """Time spent over all the times it was started."""
-    peak_memory_bytes: int = 0
-    exit_code: int | None = None
-    outputs: dict[str, str] = field(default_factory=dict)
-    """File name -> hash, for the files that the verb declared as its result."""
-
-
-def identity(path: Path) -> str:
-    """Return what an input is recognised by: the results that a finished run declared, or the hash of any other path.
-
-    So the same corpus made twice is the same input, although the times in its run.json differ.
-    """
-    if (path / RUN_FILE).is_file():
-        record = read_json(path / RUN_FILE, Record)
-        if record.status == "finished" and record.outputs:
-            listed = "".join(f"{name} {hashed}\n" for name, hashed in sorted(record.outputs.items()))
-            return hashlib.sha256(listed.encode()).hexdigest()
-    return sha256(path)
 
 
 class Run:
@@ -122,7 +77,7 @@ def run(
     _prepare(folder)
     hashed = {name: Input(path=str(path), sha256=identity(path)) for name, path in (inputs or {}).items()}
     document = settings.as_document(plan)
-    with _locked(folder):
+    with _locked(folder) as lock:
         old = _previous(folder, verb, document, hashed, type(plan))
         fresh = Record(
             verb=verb,
@@ -144,36 +99,41 @@ def run(
         write_json(folder / PLAN_FILE, document)
         write_json(folder / RUN_FILE, fresh)
         opened = Run(folder, fresh, finished=False, resumed=old is not None)
-        with _recorded(opened):
+        with _recorded(opened, lock):
             yield opened
 
 
 @contextmanager
-def _recorded(opened: Run) -> Iterator[None]:
+def _recorded(opened: Run, lock: int) -> Iterator[None]:
     start = time.monotonic()
-    status, code = "failed", 1
+    ending = Ending(status="failed", exit_code=1)
+    note(lock, None)
     try:
         yield
-        status, code = "finished", 0
+        ending = Ending(status="finished", exit_code=0)
     except (KeyboardInterrupt, SystemExit) as stop:
-        status, code = "interrupted", errors.TERMINATED if isinstance(stop, SystemExit) else errors.INTERRUPTED
+        code = errors.TERMINATED if isinstance(stop, SystemExit) else errors.INTERRUPTED
+        ending = Ending(status="interrupted", exit_code=code)
         raise
-    except errors.SelftaughtError as problem:
-        code = problem.exit_code
+    except Exception as problem:
+        ending = failed(problem)
         raise
     finally:
         try:
-            write_json(opened.path(RUN_FILE), _ended(opened, status, code, time.monotonic() - start))
-        except OutputError:
-            if status == "finished":
+            write_json(opened.path(RUN_FILE), _ended(opened, ending, time.monotonic() - start))
+        except OutputError as problem:
+            if ending.status == "finished":
+                note(lock, failed(problem))
                 raise
+            note(lock, ending)
 
 
-def _ended(opened: Run, status: str, code: int, seconds: float) -> Record:
+def _ended(opened: Run, ending: Ending, seconds: float) -> Record:
     return dataclasses.replace(
         opened.record,
-        status=status,
-        exit_code=code,
+        status=ending.status,
+        exit_code=ending.exit_code,
+        problem=ending.problem,
         finished=_now(),
         seconds=round(opened.record.seconds + seconds, 3),
         peak_memory_bytes=compute.peak_memory_bytes(),
@@ -200,39 +160,22 @@ def _prepare(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[int]:
+    """Hold the folder's lock file for the whole run; its descriptor."""
     try:
-        lock = open(folder / LOCK_FILE, "ab")  # noqa: SIM115  # held open for the whole run
+        lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as problem:
         raise output_error(folder, problem) from problem
-    with lock:
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as problem:
             raise OutputError(
                 f"{folder} is in use by another process", hint="Wait for it or choose another --out."
             ) from problem
-        yield
-
-
-def read_record(folder: Path) -> Record:
-    """Read the record of a run; one that says `running` in a folder that no process holds was `killed`.
-
-    Raises InputError or DamagedFileError as `read_json`.
-    """
-    record = read_json(folder / RUN_FILE, Record)
-    return record if record.status != "running" or _is_held(folder) else dataclasses.replace(record, status="killed")
-
-
-def _is_held(folder: Path) -> bool:
-    try:
-        with open(folder / LOCK_FILE, "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+        yield lock
+    finally:
+        os.close(lock)
 
 
 def _previous(

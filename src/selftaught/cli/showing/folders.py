@@ -242,7 +242,8 @@ def _run_facts(path: Path) -> tuple[Fact, ...]:
         record = storage.read_record(path)
     except DamagedFileError as problem:
         return (Fact(name="run", value=one_line(problem.line(), 200)),)
-    return (Fact(name="run", value=f"{record.verb}, {record.status}, {record.seconds:,.1f} s, {record.started}"),)
+    said = Fact(name="run", value=f"{record.verb}, {record.status}, {record.seconds:,.1f} s, {record.started}")
+    return (said, Fact(name="problem", value=one_line(record.problem, 200))) if record.problem else (said,)
 
 
 def _holds(*names: str) -> Callable[[Path], bool]:

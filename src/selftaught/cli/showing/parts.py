@@ -124,6 +124,7 @@ def record_parts(record: storage.Record) -> dict[str, Any]:
     facts = [
         Fact(name="command", value=one_line(" ".join(record.command), 300)),
         Fact(name="status", value=record.status),
+        *([Fact(name="problem", value=one_line(record.problem, 300))] if record.problem else []),
         Fact(name="started", value=record.started),
         Fact(name="seconds", value=record.seconds),
         Fact(name="peak memory", value=size_words(record.peak_memory_bytes)),
