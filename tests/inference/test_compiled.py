@@ -13,22 +13,8 @@ from selftaught.inference.decoding import Decoder
 from selftaught.inference.generation import Request
 from selftaught.inference.ragged import RaggedCache
 from selftaught.inference.sampling import SamplingSettings
-from tests.reference.networks import network
+from tests.reference.networks import KINDS, network
 
-NETWORKS = {
-    "gpt2": {},
-    "gpt1": {"norm": "after"},
-    "one wide head": {"heads": 1, "channels": 96, "vocabulary": 200},
-    "others": {
-        "channels": 60,
-        "heads": 5,
-        "activation": "gelu",
-        "tied": False,
-        "scale_by_layer": True,
-        "inner": 100,
-        "norm_epsilon": 1e-3,
-    },
-}
 LONG = [number % 50 for number in range(25)]
 TEXTS = ([3, 1, 4, 1, 5, 9, 2, 6], [7], LONG[:12])
 
@@ -87,9 +73,9 @@ def relative_error(found, expected):
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KINDS)
 def test_the_compiled_pass_is_the_plain_one(name):
-    model = network(**NETWORKS[name])
+    model = network(**KINDS[name])
     found = compiled.decoder(model)
     assert type(found) is CompiledDecoder
     assert torch.allclose(logits_of(found), logits_of(Decoder(model)), rtol=1e-4, atol=2e-5)
@@ -98,9 +84,9 @@ def test_the_compiled_pass_is_the_plain_one(name):
 @pytest.mark.parametrize("name", ["gpt1", "others"])
 @pytest.mark.parametrize(("weights", "tolerance"), [("bfloat16", 2.5e-3), ("int8", 1.2e-4)])
 def test_with_lighter_weights_it_is_the_plain_one_of_rounded_numbers(name, weights, tolerance):
-    model = network(**NETWORKS[name])
+    model = network(**KINDS[name])
     if model.head is None:  # so that embeddings, which stay as they are, and head can be told apart
-        model = network(**NETWORKS[name], tied=False)
+        model = network(**KINDS[name], tied=False)
     found, expected = logits_of(compiled.decoder(model, weights)), logits_of(Decoder(rounded(model, weights)))
     assert relative_error(found, expected) < tolerance  # numbers near the middle of two are rounded either way
     assert relative_error(logits_of(Decoder(model)), expected) > 1.4 * tolerance
@@ -216,6 +202,6 @@ def test_a_processor_without_wide_vectors_gets_the_same(fresh, monkeypatch, with
     monkeypatch.setenv("CC", f"cc {without}")
     assert compiled.library() is not None
     for weights, tolerance in (("float32", 1e-5), ("bfloat16", 2.5e-3), ("int8", 1.2e-4)):
-        model = network(**NETWORKS["others"])
+        model = network(**KINDS["others"])
         found = logits_of(compiled.decoder(model, weights))
         assert relative_error(found, logits_of(Decoder(rounded(model, weights)))) < tolerance

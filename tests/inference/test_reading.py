@@ -9,23 +9,7 @@ import pytest
 import torch
 
 from selftaught.inference import compiled, likelihood, reading, trees
-from tests.reference.networks import network
-
-NETWORKS = {
-    "gpt2": {},
-    "gpt1": {"norm": "after"},
-    "one wide head": {"heads": 1, "channels": 96, "vocabulary": 200},
-    "others": {
-        "channels": 60,
-        "heads": 5,
-        "activation": "gelu",
-        "tied": False,
-        "scale_by_layer": True,
-        "attention_float32": True,
-        "inner": 100,
-        "norm_epsilon": 1e-3,
-    },
-}
+from tests.reference.networks import KINDS, network
 
 
 def some_pairs(longest=150, count=30, seed=3):
@@ -48,10 +32,10 @@ def check(found, expected, tolerance):
         assert one == pytest.approx(other, abs=tolerance)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("missing", ["", "compiler", "onednn", "room for packed weights"])
 def test_a_line_is_read_as_rows_are(monkeypatch, name, missing):
-    model, pairs = network(context=256, **NETWORKS[name]), some_pairs()
+    model, pairs = network(context=256, **KINDS[name]), some_pairs()
     if missing == "compiler":
         monkeypatch.setattr(compiled, "library", lambda _: None)
     elif missing == "onednn":
@@ -64,10 +48,10 @@ def test_a_line_is_read_as_rows_are(monkeypatch, name, missing):
     check(by_pair(reader, pairs), by_pair(reading.RowReader(model, "float32"), pairs), 1e-4)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("compiler", ["cc", ""])
 def test_bfloat16_rounds_products_and_no_logits(monkeypatch, name, compiler):
-    model, pairs = network(context=256, **NETWORKS[name]), some_pairs()
+    model, pairs = network(context=256, **KINDS[name]), some_pairs()
     if not compiler:
         monkeypatch.setattr(compiled, "library", lambda _: None)
     exact = torch.tensor([value for one in by_pair(reading.reader(model), pairs) for value in one])

@@ -11,6 +11,23 @@ from selftaught.model.initial import initialise
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
 
+KINDS: dict[str, dict[str, Any]] = {
+    "gpt2": {},
+    "gpt1": {"norm": "after"},
+    "one wide head": {"heads": 1, "channels": 96, "vocabulary": 200},
+    "others": {
+        "channels": 60,
+        "heads": 5,
+        "activation": "gelu",
+        "tied": False,
+        "scale_by_layer": True,
+        "attention_float32": True,
+        "inner": 100,
+        "norm_epsilon": 1e-3,
+    },
+}
+"""Changes of a shape that, taken together, use all that a shape can say."""
+
 
 def network(*, seed: int = 1, **changes: Any) -> Transformer:
     """A network of two layers in evaluation mode, all its parameters random."""

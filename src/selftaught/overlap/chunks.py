@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from selftaught import storage
 from selftaught.corpus.ngrams import ngram_hashes_in, ngram_hashes_of, words
 from selftaught.overlap.sources import BREAK, Lines, Source, Stretch
 
@@ -95,17 +96,10 @@ def pieces(texts: Iterable[str], n: int, *, stream: bool = False) -> Iterator[Pi
         for piece in texts.raw():
             yield Strings(piece) if isinstance(piece, list) else piece
         return
-    gathered: list[str] = []
-    size, before = 0, ""
-    for text in texts:
-        gathered.append(text)
-        size += len(text) + 1
-        if size >= PIECE_CHARACTERS:
-            yield Strings(gathered, before)
-            before = _last_words(before, gathered, n) if stream else ""
-            gathered, size = [], 0
-    if gathered:
+    before = ""
+    for gathered in storage.grouped(texts, PIECE_CHARACTERS):
         yield Strings(gathered, before)
+        before = _last_words(before, gathered, n) if stream else ""
 
 
 def hashed(piece: Piece, n: int, *, stream: bool = False) -> Hashed:

@@ -157,27 +157,13 @@ def text_of(path: Path) -> Source:
             elif kind == "parquet":
                 yield from _columns(file)
             else:
-                yield from _in_lists(_strings([file]))
+                yield from storage.grouped(_strings([file]), READ_BYTES)
 
     return Source(strings, raw)
 
 
 def _strings(files: Iterable[local.TextFile]) -> Iterator[str]:
     return (row.text for row in local.read_documents(files, Funnel()))
-
-
-def _in_lists(texts: Iterator[str]) -> Iterator[list[str]]:
-    """Each is short enough to be held and long enough to be worth a call."""
-    held: list[str] = []
-    size = 0
-    for text in texts:
-        held.append(text)
-        size += len(text)
-        if size >= READ_BYTES:
-            yield held
-            held, size = [], 0
-    if held:
-        yield held
 
 
 def _stretches(file: local.TextFile) -> Iterator[Stretch | list[str]]:
@@ -203,7 +189,7 @@ def _stretches(file: local.TextFile) -> Iterator[Stretch | list[str]]:
                 if waiting.decode().strip():
                     yield Stretch(waiting, np.array([len(waiting)]))
                 return
-    yield from _in_lists(islice(_strings([file]), done, None))
+    yield from storage.grouped(islice(_strings([file]), done, None), READ_BYTES)
 
 
 def _columns(file: local.TextFile) -> Iterator[Stretch | list[str]]:

@@ -33,7 +33,7 @@ from selftaught.storage.files import (
 )
 from selftaught.storage.records import RUN_FILE, Input, Record, identity, read_record
 from selftaught.storage.runs import LOG_FILE, PLAN_FILE, Run, run
-from selftaught.storage.spooling import Spool, sorted_rows, temporary
+from selftaught.storage.spooling import Spool, grouped, sorted_rows, temporary
 
 __all__ = [
     "LOCK_FILE",
@@ -48,6 +48,7 @@ __all__ = [
     "append_line",
     "decode_json",
     "free_bytes",
+    "grouped",
     "identity",
     "input_error",
     "output_error",

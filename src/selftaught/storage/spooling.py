@@ -1,4 +1,4 @@
-"""Rows that may be too many for memory: kept, and sorted, on the disk."""
+"""Rows that may be too many for memory: kept, and sorted, on the disk; or taken some at a time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,20 @@ _FRAME_BYTES, _LEVEL = 1 << 18, 1
 """What is soon thrown away is compressed in a hurry: by level 1 in half the time of level 3."""
 
 T = TypeVar("T")
+
+
+def grouped(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
+    """Texts in order, as many to a list as make up so many characters: few enough to be held, enough to be worth a call."""
+    held: list[str] = []
+    size = 0
+    for text in texts:
+        held.append(text)
+        size += len(text) + 1  # so that empty ones come to an end too
+        if size >= characters:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
 
 
 class _Temporary(io.FileIO):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from selftaught import console
+from selftaught import console, storage
 from selftaught.tokenizer import scanning
 from selftaught.tokenizer.pieces import kinds, utf8
 from selftaught.tokenizer.scanning import FIRST, LENGTH, OWN_KEY, SECOND, VALUE, Array, Integer
@@ -63,7 +63,7 @@ def count_pieces(texts: Iterable[str], *, jobs: int = 1) -> PieceCounts:
     """
     counter = _Counter()
     with console.progress("counting", unit="documents") as bar, ExitStack() as stack:
-        chunks = _advancing(_chunked(texts), bar.advance)
+        chunks = _advancing(storage.grouped(texts, _CHUNK), bar.advance)
         if jobs == 1:
             for chunk in chunks:
                 counter.include(_counted(chunk))
@@ -76,19 +76,6 @@ def count_pieces(texts: Iterable[str], *, jobs: int = 1) -> PieceCounts:
             f"pieces that occur at most {counter.forgotten:,} times may have been forgotten: there were too many"
         )
     return counter.counts()
-
-
-def _chunked(texts: Iterable[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    size = 0
-    for text in texts:
-        chunk.append(text)
-        size += len(text)
-        if size >= _CHUNK:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
 
 
 def _advancing(chunks: Iterator[list[str]], advance: Callable[[int], None]) -> Iterator[list[str]]:
