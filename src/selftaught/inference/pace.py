@@ -1,48 +1,66 @@
 """How many threads are fastest now: found by trying, since it depends on the network and on what else the machine does.
 
 A small network is read sooner by one thread than two can agree; where other programs use the cores, threads that wait for one
-another lose whole time slices. Results do not depend on it.
+another lose whole time slices. Results do not depend on it. Memory may be twice as fast from one second to the next, so only
+times that were taken right after each other are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from statistics import median
 
-AGAIN = 64
-"""Passes after which the other numbers of threads are tried once more: these cost a percent or two."""
-WEIGHT = 0.3
-"""Of the newest time in the mean."""
-WARM = 2
-"""First times of a number of threads that do not count: threads are started, pages touched."""
+COUNTED = 3
+"""Passes of each number of threads that are compared, by their median: one that was held up for long says little."""
+WARM = 1
+"""Passes before those that do not count: threads wake up, pages are touched."""
+CLEARLY = 0.95
+"""Of the time so far: what is hardly faster may be so by chance."""
+SLOWED = 1.5
+"""Times the time that was found, as often as are counted: then the numbers are tried again at once."""
+AGAIN = 64, 256
+"""Passes until the numbers next to the best are tried again: at first, and at most, which costs a percent or less."""
 
 
 class Pace:
     """Times of passes by number of threads, for one size of pass."""
 
     def __init__(self, most: int) -> None:
-        self._times: dict[int, float] = {}
-        self._tried = dict.fromkeys(choices(most), 0)
-        self._passes = 0
+        self._choices = choices(most)
+        self._times = {count: deque[float](maxlen=COUNTED) for count in self._choices}
+        self._last = 0.0
+        self._plan = self._passes()
 
     def threads(self) -> int:
         """How many to use for the next pass."""
-        self._passes += 1
-        new = [count for count, tried in self._tried.items() if tried <= WARM]
-        if new:
-            return new[0]
-        best = min(self._times, key=self._times.__getitem__)
-        others = [count for count in self._tried if count != best]
-        if others and self._passes % AGAIN < len(others):
-            return others[self._passes % AGAIN]
-        return best
+        return next(self._plan)
 
     def note(self, threads: int, seconds: float) -> None:
         """Remember how long a pass took."""
-        self._tried[threads] += 1
-        if self._tried[threads] > WARM:
-            before = self._times.get(threads, seconds)
-            # One that was held up for long says little.
-            self._times[threads] = before + WEIGHT * (min(seconds, 4 * before) - before)
+        self._times[threads].append(seconds)
+        self._last = seconds
+
+    def _passes(self) -> Iterator[int]:
+        """The number of threads of one pass after the other."""
+        best, tried, wait = self._choices[0], self._choices, AGAIN[0]
+        while True:
+            if len(tried) > 1:
+                for count in tried:
+                    yield from (count,) * (WARM + COUNTED)
+            found = min(tried, key=lambda count: self._time(count) * (1 if count == best else 1 / CLEARLY))
+            wait = min(2 * wait, AGAIN[1]) if found == best else AGAIN[0]
+            best, first, slow = found, self._time(found), 0
+            for _ in range(wait):
+                yield best
+                slow = slow + 1 if self._last > SLOWED * first else 0
+                if slow == COUNTED:
+                    break
+            place = self._choices.index(best)
+            tried = self._choices[max(place - 1, 0) : place + 2]
+
+    def _time(self, threads: int) -> float:
+        return median(self._times[threads] or (0.0,))
 
 
 def choices(most: int) -> Sequence[int]:
