@@ -323,6 +323,24 @@ def test_a_spool_is_read_as_it_was_written_as_often_as_wanted(monkeypatch: pytes
     assert list(zip(spool, spool, strict=True))[-1] == ("one more", "one more")
 
 
+def test_rows_added_together_and_saved_are_those_added_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spooling, "_FRAME_BYTES", 100)
+    rows = [{"text": f"row {number} é"} for number in range(40)]
+    one, together = storage.Spool(dict, rows), storage.Spool(dict)
+    together.extend(rows[:25])
+    together.extend([])
+    together.extend(rows[25:])
+    assert list(together) == list(one) == rows
+    assert len(together) == len(one) == 40
+    for name in ("rows.jsonl", "rows.jsonl.zst"):
+        together.save(tmp_path / name)
+        storage.write_jsonl(tmp_path / f"written-{name}", rows)
+        with storage.reading(tmp_path / name) as saved, storage.reading(tmp_path / f"written-{name}") as written:
+            assert saved.read() == written.read()
+
+
 def test_sweeping_removes_half_written_files_and_folders(tmp_path: Path) -> None:
     kept, folder = tmp_path / "step-000001", tmp_path / f".step-000002{storage.TEMPORARY}"
     for place in (kept, folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 from pathlib import Path
@@ -244,3 +245,15 @@ def test_a_line_that_is_too_long_is_one_row_that_cannot_be_read(
     links, drops = read(path)
     assert [link.url for link in links] == ["http://a.org/"]
     assert drops == {"not JSON": 2}
+
+
+@given(
+    st.lists(st.sampled_from([b'{"score": 3}', b"{", b"", b"  ", b'{"score": "\xff"}', b'{"score": 44444444}'])),
+    st.integers(1, 40),
+)
+def test_rows_are_the_lines_however_they_are_read(lines: list[bytes], read_bytes: int) -> None:
+    read = submissions._blocks(io.BytesIO(b"\n".join(lines)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(submissions, "_READ_BYTES", read_bytes)
+        rows = [row for block in read for row in submissions._decoded(block)]
+    assert rows == [submissions._decoded_row(line) for line in lines if line.strip()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -94,7 +94,7 @@ class Funnel:
 
     def save(self, folder: Path) -> None:
         """Write drops and, last, the funnel into a folder."""
-        storage.write_jsonl(folder / DROPS_FILE, self.drops)
+        self.drops.save(folder / DROPS_FILE)
         storage.write_json(folder / FUNNEL_FILE, self.rows())
 
     def enter(self, stage: str, count: int = 1) -> None:
@@ -109,6 +109,11 @@ class Funnel:
         """Count and keep one dropped row."""
         self.counts[stage, reason] += 1
         self.drops.append(Drop(id=id, url=url, stage=stage, reason=reason, of=of))
+
+    def drop_all(self, drops: Sequence[Drop]) -> None:
+        """Count and keep dropped rows of which there are many."""
+        self.counts.update((drop.stage, drop.reason) for drop in drops)
+        self.drops.extend(drops)
 
     def rows(self) -> list[FunnelRow]:
         """The funnel, stage after stage: entered, dropped by reason, kept."""

@@ -17,7 +17,7 @@ import msgspec
 from selftaught import console, storage
 from selftaught.corpus import urls
 from selftaught.corpus.blocking import BlockList
-from selftaught.corpus.documents import Funnel
+from selftaught.corpus.documents import Drop, Funnel
 from selftaught.corpus.submissions import Submission, read_submissions
 from selftaught.errors import UsageError
 
@@ -80,18 +80,21 @@ def read_links(files: Iterable[Path], rules: LinkSettings, funnel: Funnel) -> It
 
 def _accepted(files: Iterable[Path], rules: LinkSettings, funnel: Funnel) -> Iterator[Link]:
     """The links of all rows that pass the rules, reposts included."""
-    blocked, number = BlockList.load(rules.block), 0
+    blocked, first = BlockList.load(rules.block), 0
     with console.progress("reading links", unit="rows") as bar:
         for rows in itertools.chain.from_iterable(read_submissions(file, rules.karma) for file in files):
             funnel.enter(STAGE, len(rows))
             bar.advance(len(rows))
-            for row in rows:
+            drops = []
+            for number, row in enumerate(rows, first):
                 link, reason = _link(row, rules, blocked)
                 if link is not None:
                     yield link
                 else:
-                    funnel.drop(STAGE, reason, id=str((row and row.id) or number), url=_address(row))
-                number += 1
+                    name = str((row and row.id) or number)
+                    drops.append(Drop(id=name, url=_address(row), stage=STAGE, reason=reason))
+            funnel.drop_all(drops)
+            first += len(rows)
 
 
 def _runs(links: Iterable[Link], funnel: Funnel) -> list[Iterable[Link]]:

@@ -1,6 +1,6 @@
 """Rows of Reddit submissions, from whatever they are kept in: dumps and URL lists of JSON lines, CSV, plain lists of URLs.
 
-Files are read a megabyte at a time, however large they are. A row is taken apart once: only the fields below are decoded.
+Files are read some rows at a time, however large they are. A row is taken apart once: only the fields below are decoded.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import msgspec
 
@@ -17,7 +17,9 @@ from selftaught import storage
 from selftaught.errors import InputError
 
 LONGEST_ROW_BYTES = 1 << 24
-_READ_BYTES = 1 << 20
+_SHOWN_BYTES = 100
+_READ_BYTES = 1 << 18
+"""Little enough to be decoded while it is still in the processor's cache."""
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
 _NAMES = {"url": ("url", "u", "link", "href"), "score": ("score", "k", "karma", "points"), "title": ("title",)} | {
     "subreddit": ("subreddit", "r"),
@@ -67,29 +69,38 @@ def read_submissions(path: Path, karma_of_lists: int) -> Iterator[list[Submissio
             yield from map(_decoded, _blocks(stream))
 
 
-def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
-    """Whole lines, about a megabyte at a time; of one longer than any row should be the beginning, which cannot be decoded."""
-    waiting = b""
-    while data := stream.read(_READ_BYTES):
-        waiting += data
-        end = waiting.rfind(b"\n") + 1
+def _blocks(stream: IO[bytes]) -> Iterator[memoryview]:
+    """Whole lines, some at a time, each block for as long as the next one is not asked for.
+
+    Of a line longer than any row should be the beginning, which cannot be decoded.
+    """
+    read = cast("io.BufferedIOBase", stream).readinto
+    held, filled, skipping = bytearray(_READ_BYTES), 0, False
+    while size := read(memoryview(held)[filled:]):
+        end = held.rfind(b"\n", filled, filled + size) + 1
+        filled += size
         if end:
-            yield waiting[:end]
-            waiting = waiting[end:]
-        elif len(waiting) > LONGEST_ROW_BYTES:
-            while data and b"\n" not in data:
-                data = stream.read(_READ_BYTES)
-            yield waiting[:100]
-            waiting = data.partition(b"\n")[2]
-    if waiting.strip():
-        yield waiting
+            first = held.find(b"\n") + 1 if skipping else 0
+            skipping = False
+            yield memoryview(held)[first:end]
+            held[: filled - end] = held[end:filled]
+            filled -= end
+        elif skipping:
+            filled = 0
+        elif filled >= LONGEST_ROW_BYTES:
+            yield memoryview(held)[:_SHOWN_BYTES]
+            held, filled, skipping = bytearray(_READ_BYTES), 0, True
+        elif filled == len(held):
+            held = held + bytes(filled)  # another one, for a block of this one may still be in use
+    if filled and not skipping:
+        yield memoryview(held)[:filled]
 
 
-def _decoded(block: bytes) -> list[Submission | None]:
+def _decoded(block: memoryview) -> list[Submission | None]:
     try:
         return list(_DECODER.decode_lines(block))
     except (msgspec.DecodeError, UnicodeDecodeError):  # one row is broken: the others are not
-        return [_decoded_row(line) for line in block.split(b"\n") if line.strip()]
+        return [_decoded_row(line) for line in bytes(block).split(b"\n") if line.strip()]
 
 
 def _decoded_row(line: bytes) -> Submission | None:
@@ -101,7 +112,7 @@ def _decoded_row(line: bytes) -> Submission | None:
 
 def _list(stream: IO[bytes], karma: int) -> Iterator[list[Submission | None]]:
     for block in _blocks(stream):
-        lines = block.decode("utf-8", "replace").split("\n")
+        lines = str(block, "utf-8", "replace").split("\n")
         yield [Submission(url=line.strip(), score=karma) for line in lines if line.strip()]
 
 
