@@ -10,7 +10,7 @@ from selftaught import console, storage
 from selftaught.corpus import local
 from selftaught.corpus.documents import Document, Funnel, FunnelRow, read_rows
 from selftaught.corpus.extraction import ExtractionSettings
-from selftaught.corpus.finishing import Check, FinishingSettings, finish
+from selftaught.corpus.finishing import Check, FinishingSettings, finish, load_ahead
 from selftaught.corpus.links import Link, LinkSettings, read_links
 from selftaught.corpus.local import ReadingSettings
 from selftaught.corpus.pages import find_archives
@@ -57,6 +57,7 @@ def build_corpus(
         find_archives(map(Path, archives)) if archives else _fetched(path, out / PAGES, rules, funnel, places=places)
     )
     with extraction.start(rules.extraction) as workers:
+        load_ahead()
         extraction.extract(files, out / EXTRACTED_FILE, funnel, rules.extraction, links=links, workers=workers)
         rows = finish(read_rows(out / EXTRACTED_FILE, Document), out, funnel, rules, contaminated, workers=workers)
     extraction.forget_parts(out / EXTRACTED_FILE)

@@ -125,6 +125,14 @@ class Fingerprints:
         return np.stack([found >> np.uint64(32), found & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
 
 
+def load() -> None:
+    """Have all compiled code loaded, which takes a third of a second; a thread may do it before it is needed."""
+    prints = Fingerprints()
+    for text in ("a b c d e f g h i j k l m", "a b c d e f g h i j k l m n", "a b c d e f g h i j k l m n"):
+        prints.add(text)
+    prints.duplicates()
+
+
 def rows_of_bands(threshold: float) -> int:
     """How many minima a band has, as many as leave a pair right at the threshold a chance of 0.995 to be found."""
     for rows in range(_WIDEST_BAND, 1, -1):

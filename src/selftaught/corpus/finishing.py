@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 from selftaught import console, storage
 from selftaught.corpus import documents, ranges
@@ -75,6 +76,17 @@ class FinishingSettings(DeduplicationSettings, SplitSettings):
         """Refuse what either part refuses."""
         DeduplicationSettings.__post_init__(self)
         SplitSettings.__post_init__(self)
+
+
+def load_ahead() -> None:
+    """Begin to load what `deduplicate` takes, half a second of it, beside what is done before."""
+
+    def load() -> None:
+        from selftaught.corpus import deduplication
+
+        deduplication.load()
+
+    Thread(target=load, name="load-ahead").start()
 
 
 def finish(
