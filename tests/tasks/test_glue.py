@@ -203,7 +203,7 @@ def test_story_cloze_is_split_as_openai_split_it(tmp_path):
         ([tabs("sentence", "label"), tabs("fine", 1), tabs("good", 7)], r"line 3 .*negative, positive.*'7'"),
         ([tabs("sentence", "label"), tabs("fine", 1), tabs(" ", 0)], r"line 3 .*empty"),
         ([tabs("sentence", "label"), tabs("fine", 1), tabs("good", 1)], "one label.*positive"),
-        ([""], "holds no text"),
+        ([""], "holds no rows"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_by_line(tmp_path, lines, words):

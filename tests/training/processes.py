@@ -57,7 +57,7 @@ def _member(  # noqa: PLR0917 - what torchrun sets, and the work
 
 
 def launch(count: int, argv: Sequence[str]) -> Any:
-    """Start `selftaught` with `argv` in `count` processes of torchrun's own launcher, which is a process that can be killed."""
+    """Start `programs.command` in `count` processes of torchrun's own launcher, which is a process that can be killed."""
     process = _SERVER.Process(target=_launcher, args=(count, list(argv)))
     process.start()
     return process
@@ -81,10 +81,10 @@ def _launcher(count: int, argv: list[str]) -> None:
 
 
 def _verb(argv: list[str]) -> None:
-    from selftaught.cli.main import main
+    from tests.training.programs import command
 
     _one_thread()
-    sys.exit(main(argv))
+    sys.exit(command(argv))
 
 
 def _one_thread() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +14,7 @@ import pytest
 import torch
 
 from selftaught import compute
+from selftaught.cli.main import main
 from selftaught.compute import Machine
 from selftaught.model import kernels
 from selftaught.model.transformer import Transformer
@@ -20,12 +24,15 @@ from selftaught.training.activations import checkpoint_blocks
 from selftaught.training.optimizer import Optimizer
 from selftaught.training.parallel import Processes, rows
 from selftaught.training.pretraining import Watch, pretrain
+from selftaught.training.progress import Stop
 from selftaught.training.step import mean_loss, train_step
 from tests.reference.networks import network
 from tests.training.conftest import plan
 
 Kind = Literal["ddp", "fsdp", "hsdp"]
 WATCH_EVERY = 4
+KILLED_BEFORE = 20
+"""Steps, counted from the start or restart, that a run does not pass where the test is to kill it."""
 KINDS: tuple[Kind, ...] = ("ddp", "fsdp", "hsdp")
 OptimizerName = Literal["adamw", "muon"]
 
@@ -109,11 +116,31 @@ def steps_by_own_kernels(out: str) -> None:
 
 def stop_in(step: int) -> None:
     """Send SIGTERM to this process in the middle of a step, counted from the start or restart."""
+    _before(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def wait_in(step: int) -> None:
+    """Let this process wait in the middle of a step, counted from the start or restart, until it is told to stop."""
+    stops: list[Stop] = []
+
+    def stop() -> Stop:
+        stops.append(Stop())
+        return stops[-1]
+
+    def wait() -> None:
+        while stops[-1].asked is None:
+            time.sleep(0.01)
+
+    pretraining.Stop = stop
+    _before(step, wait)
+
+
+def _before(step: int, act: Callable[[], None]) -> None:
     real, calls = pretraining.train_step, iter(range(10**9))
 
     def train_step(*rest: Any, **more: Any) -> Any:
         if next(calls) == step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            act()
         return real(*rest, **more)
 
     pretraining.train_step = train_step
@@ -139,3 +166,13 @@ def runs(tokens: str, folder: str, steps: int) -> None:
                 out = Path(folder) / kind
                 chosen = plan(parallel=kind, shard_processes=2, dropout=0.0)
                 pretrain(chosen, tokens=tokens, out=out, watch=looking(out), watch_every=WATCH_EVERY)
+
+
+def command(argv: list[str]) -> int:
+    """`selftaught` with some words, to be killed."""
+    wait_in(KILLED_BEFORE)
+    return main(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(command(sys.argv[1:]))

@@ -14,7 +14,6 @@ from selftaught.training.arithmetic import PYTORCH, Arithmetic, arithmetic
 from selftaught.training.checkpoints import TRAINING_FILE
 from selftaught.training.pretraining import pretrain
 from selftaught.training.progress import Progress
-from tests.reference.networks import network
 from tests.training.conftest import plan
 
 HALVES = Machine(device="cpu", precision="bfloat16", threads=1)
@@ -22,13 +21,12 @@ OWN = Arithmetic(kernels="our own, version 1a2b3c4d", torch="2.0", processor="on
 
 
 def test_tells_our_kernels_from_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = network().shape
-    assert arithmetic(replace(HALVES, precision="float32"), shape).kernels == PYTORCH
+    assert arithmetic(replace(HALVES, precision="float32")).kernels == PYTORCH
     if kernels.library() is not None:
-        assert arithmetic(HALVES, replace(shape, channels=32)).kernels.startswith("our own, version ")
+        assert arithmetic(HALVES).kernels.startswith("our own, version ")
     monkeypatch.setattr(kernels, "library", lambda: None)
-    assert arithmetic(HALVES, shape).kernels == PYTORCH
-    assert arithmetic(HALVES, shape, compiled=True).kernels != PYTORCH
+    assert arithmetic(HALVES).kernels == PYTORCH
+    assert arithmetic(HALVES, compiled=True).kernels != PYTORCH
 
 
 def test_only_what_is_known_and_differs_is_a_change() -> None:

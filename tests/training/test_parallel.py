@@ -126,9 +126,7 @@ def test_more_processes_than_matrices_each_get_all_of_them(tmp_path):
         assert torch.equal(second, torch.full((4, 1), 3.0))
 
 
-SMALL = (
-    "--layers 1 --heads 2 --channels 16 --context 16 --steps 60 --batch-size 4 --log-every 1 --checkpoint-seconds 0.1"
-)
+SMALL = "--layers 1 --heads 2 --channels 16 --context 16 --steps 60 --batch-size 4 --log-every 1 --checkpoint-seconds 0"
 
 
 def words(tokens: Path, out: Path) -> list[str]:
@@ -136,10 +134,11 @@ def words(tokens: Path, out: Path) -> list[str]:
 
 
 def torchrun(count: int, argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """`selftaught` with some words under the real command."""
+    """`programs.command` under the real torchrun."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     return subprocess.Popen(
-        [*launcher, "-m", "selftaught", *argv],
+        [*launcher, "-m", "tests.training.programs", *argv],
+        cwd=Path(__file__).parents[2],
         env=compute.environment_with({"OMP_NUM_THREADS": "1"}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -188,7 +187,7 @@ def test_the_command_survives_kill_9_of_a_worker_and_of_the_launcher(tokens, tmp
     killed(forked.pid, out, "worker", draw)
     forked.join(PATIENCE_SECONDS)
     assert forked.exitcode == 1
-    assert 0 < newest_step(out) < 60
+    assert 0 < newest_step(out) <= 2 * (programs.KILLED_BEFORE + 1)
     assert main(words(tokens, out)) == 0
     expected, found = rows(whole), rows(out)
     assert [row["step"] for row in found] == list(range(1, 61))

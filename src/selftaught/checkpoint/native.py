@@ -121,11 +121,20 @@ def load(folder: str | Path, *, verified: bool = False) -> tuple[Transformer, To
         verify(folder)
     with torch.device("meta"):
         model = Transformer(storage.read_json(folder / SHAPE_FILE, ModelShape))
-    weights = (
-        sharded.read(folder / sharded.WEIGHTS_FOLDER) if is_sharded(folder) else read_tensors(folder / WEIGHTS_FILE)
-    )
-    try:
-        model.load_state_dict(weights, assign=True)
-    except RuntimeError as problem:
-        raise DamagedFileError(f"the weights in {folder} do not fit {SHAPE_FILE}", got=str(problem)) from problem
+    fill(model, read_weights(folder), folder)
     return model.requires_grad_().eval(), Tokenizer.load(folder)
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of a model folder, whoever wrote it."""
+    if is_sharded(folder):
+        return sharded.read(folder / sharded.WEIGHTS_FOLDER)
+    return read_tensors(folder / WEIGHTS_FILE)
+
+
+def fill(module: torch.nn.Module, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Give a module, which may be on the meta device, weights that were read. Raises DamagedFileError if they do not fit."""
+    try:
+        module.load_state_dict(weights, assign=True)
+    except RuntimeError as problem:
+        raise DamagedFileError(f"the weights in {folder} do not fit", got=str(problem)) from problem

@@ -11,7 +11,7 @@ import torch
 
 from selftaught import storage
 from selftaught.checkpoint import native
-from selftaught.errors import DamagedFileError, InputError
+from selftaught.errors import InputError
 from selftaught.finetuning.heads import Classifier, HeadShape
 from selftaught.finetuning.inputs import Specials
 from selftaught.finetuning.lstm import Lstm, LstmShape
@@ -79,17 +79,15 @@ def load(folder: Path) -> Finetuned:
     native.verify(folder)
     description = storage.read_json(folder / DESCRIPTION_FILE, Description)
     network: Network
-    if description.network == "lstm":
-        network = Lstm(storage.read_json(folder / native.SHAPE_FILE, LstmShape))
-    else:
-        network = Transformer(storage.read_json(folder / native.SHAPE_FILE, ModelShape))
-    model = Classifier(network, description.head)
-    try:
-        network.load_state_dict(native.read_tensors(folder / native.WEIGHTS_FILE))
-        model.output.load_state_dict(native.read_tensors(folder / OUTPUT_FILE))
-    except RuntimeError as problem:
-        raise DamagedFileError(f"the weights in {folder} do not fit", got=str(problem)) from problem
-    return Finetuned(model=model.eval(), tokenizer=Tokenizer.load(folder), description=description)
+    with torch.device("meta"):
+        if description.network == "lstm":
+            network = Lstm(storage.read_json(folder / native.SHAPE_FILE, LstmShape))
+        else:
+            network = Transformer(storage.read_json(folder / native.SHAPE_FILE, ModelShape))
+        model = Classifier(network, description.head)
+    native.fill(network, native.read_weights(folder), folder)
+    native.fill(model.output, native.read_tensors(folder / OUTPUT_FILE), folder)
+    return Finetuned(model=model.requires_grad_().eval(), tokenizer=Tokenizer.load(folder), description=description)
 
 
 def find(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
@@ -30,12 +30,31 @@ def read_columns(path: Path, form: Form = "auto") -> Iterator[tuple[int, Row]]:
     Plain lines have one column, `text`, and keep their blank lines; other forms pass over them. TSV is read as GLUE writes it:
     a quote is an ordinary character. Raises InputError for what is no such row, by line, and for a file without any.
     """
-    chosen = form_of(path) if form == "auto" else form
-    shown = named(path)
     readers = {"lines": _plain, "jsonl": _json, "csv": _csv, "tsv": _tsv}
-    found = False
+    return _rows(path, readers[form_of(path) if form == "auto" else form])
+
+
+def read_loose_tsv(path: Path, header: Sequence[str] = ()) -> Iterator[tuple[int, Row]]:
+    """The same of a TSV file as data sets bring them: a line may have more or fewer cells than there are names of columns.
+
+    `header` are the names where no line of the file gives them.
+    """
+
+    def reader(stream: IO[bytes], shown: Path) -> Iterator[tuple[int, Row]]:
+        names = list(header)
+        for number, cells in _cells(stream, shown):
+            if not names:
+                names = cells
+            elif any(cell.strip() for cell in cells):
+                yield number, dict(zip(names, cells, strict=False))
+
+    return _rows(path, reader)
+
+
+def _rows(path: Path, reader: Callable[[IO[bytes], Path], Iterator[tuple[int, Row]]]) -> Iterator[tuple[int, Row]]:
+    shown, found = named(path), False
     with _opened(path) as stream:
-        for number, row in readers[chosen](stream, shown):
+        for number, row in reader(stream, shown):
             found = True
             yield number, row
     if not found:
@@ -115,9 +134,12 @@ def _csv(stream: IO[bytes], path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _tsv(stream: IO[bytes], path: Path) -> Iterator[tuple[int, Row]]:
-    rows = enumerate((line.rstrip("\r\n") for line in _decoded(stream, path)), start=1)
-    cells = ((number, line.split("\t")) for number, line in rows if line)
-    yield from _named(cells, path)
+    yield from _named(_cells(stream, path), path)
+
+
+def _cells(stream: IO[bytes], path: Path) -> Iterator[tuple[int, list[str]]]:
+    lines = enumerate((line.rstrip("\r\n") for line in _decoded(stream, path)), start=1)
+    return ((number, line.split("\t")) for number, line in lines if line)
 
 
 def _table(reader: Any, path: Path) -> Iterator[tuple[int, Row]]:

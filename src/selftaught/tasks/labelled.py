@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias
 
 from selftaught import compute
 from selftaught.errors import InputError
-from selftaught.tasks.columns import read_columns, uncompressed
-from selftaught.tasks.rows import malformed, read_lines
+from selftaught.tasks.columns import form_of, read_columns, read_loose_tsv, uncompressed
+from selftaught.tasks.rows import malformed
 
 Kind: TypeAlias = Literal["classification", "entailment", "similarity", "choice"]
 """What a task asks (GPT-1 paper, figure 1): the class of a text, of an ordered pair, of an unordered pair, or which of several
@@ -110,27 +110,14 @@ def held_out(examples: Sequence[Labelled], name: str) -> tuple[list[Labelled], l
 
 
 def table_rows(path: Path, header: Sequence[str] = ()) -> Iterator[tuple[int, Row]]:
-    """Line number and row (column -> value) of a .jsonl or .csv file, or of one with tabs as GLUE writes them.
+    """Line number and row (column -> value) of a .jsonl, .ndjson, .json or .csv file, or of one with tabs as GLUE writes them.
 
     `header` names the columns of a file with tabs that has no header; a line may have fewer columns than there are names.
     """
-    name = uncompressed(path)
-    if header == JSON_LINES or name.suffix in (".jsonl", ".json"):
-        yield from read_columns(path, "jsonl")
-    elif name.suffix == ".csv":
-        yield from read_columns(path, "csv")
-    else:
-        yield from _with_tabs(path, header)
-
-
-def _with_tabs(path: Path, header: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    names = list(header)
-    for number, line in enumerate(read_lines(path), start=1):
-        fields = line.removeprefix("\ufeff").rstrip("\r").split("\t")
-        if not names:
-            names = fields
-        elif line.strip():
-            yield number, dict(zip(names, fields, strict=False))
+    if header == JSON_LINES or uncompressed(path).suffix == ".json":
+        return read_columns(path, "jsonl")
+    form = form_of(path)
+    return read_loose_tsv(path, header) if form in ("tsv", "lines") else read_columns(path, form)
 
 
 class ExampleReader:

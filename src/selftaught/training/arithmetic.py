@@ -9,7 +9,6 @@ import torch
 from selftaught import compilation, compute
 from selftaught.compute import Machine
 from selftaught.model import kernels
-from selftaught.model.shape import ModelShape
 
 PYTORCH = "PyTorch's"
 
@@ -31,9 +30,12 @@ class Arithmetic:
         return [f"{name}: {old} -> {new}" for name, old, new in found if old and old != new]
 
 
-def arithmetic(machine: Machine, shape: ModelShape, *, compiled: bool = False) -> Arithmetic:
-    """Of a network on this machine. Compiles the kernels if that was never done."""
-    able = machine.device == "cpu" and machine.precision == "bfloat16" and kernels.fits(shape.channels, 1)
+def arithmetic(machine: Machine, *, compiled: bool = False) -> Arithmetic:
+    """Of a training run on this machine. Compiles the kernels if that was never done.
+
+    Of a network whose blocks they cannot compute, they still clip the gradients and step.
+    """
+    able = machine.device == "cpu" and machine.precision == "bfloat16"
     library = kernels.library() if able else None
     name = f"our own, version {compilation.version(library)}" if library is not None else PYTORCH
     on_gpu = machine.device.startswith("cuda")

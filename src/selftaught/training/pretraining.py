@@ -16,7 +16,6 @@ from selftaught.compute import Machine
 from selftaught.errors import DivergedError
 from selftaught.model import cost
 from selftaught.model.initial import initialise
-from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.tokenizer import Tokenizer
 from selftaught.tokens.batches import Batches, Mixture
@@ -126,24 +125,24 @@ def _examine(plan: TrainingPlan, tokens: Path, out: Path, hold_out: float) -> ch
     return found
 
 
-def _new(plan: TrainingPlan, shape: ModelShape, machine: Machine) -> Progress:
+def _new(plan: TrainingPlan, vocabulary: int, machine: Machine) -> Progress:
     """A run at its beginning, with the threads that it will have."""
-    number = threads.chosen(plan, shape.vocabulary, machine)
+    number = threads.chosen(plan, vocabulary, machine)
     torch.set_num_threads(number)
     return Progress(
         plan=plan,
         precision=machine.precision,
-        arithmetic=arithmetic(machine, shape, compiled=plan.compile),
+        arithmetic=arithmetic(machine, compiled=plan.compile),
         threads=number if machine.world_size == 1 else 0,
     )
 
 
-def _continued(before: Progress, plan: TrainingPlan, shape: ModelShape, machine: Machine) -> Progress:
+def _continued(before: Progress, plan: TrainingPlan, machine: Machine) -> Progress:
     """A run that was begun, with as many threads as it had; says so if it cannot go on to the bit on this machine."""
     alone, cores = machine.world_size == 1, compute.usable_cores()
     number = plan.threads or (min(before.threads, cores) if alone else 0) or torch.get_num_threads()
     torch.set_num_threads(number)
-    now = arithmetic(machine, shape, compiled=plan.compile)
+    now = arithmetic(machine, compiled=plan.compile)
     changes = now.changes(before.arithmetic)
     if alone and before.threads not in (0, number):
         changes.append(f"threads: {before.threads} -> {number}")
@@ -160,18 +159,18 @@ class _Pretraining:
         self.plan, self.out, self.texts = plan, out, _open(plan, tokens, hold_out)
         begun = found.progress.precision if found else plan.precision
         self.machine = compute.machine("auto", begun)
-        shape = plan.shape(self.texts.train.vocabulary_size)
+        vocabulary = self.texts.train.vocabulary_size
         # What is reached is compared with all of the machine, so this comes before threads are chosen.
-        self.pace = Pace(shape, self.machine)
+        self.pace = Pace(plan.shape(vocabulary), self.machine)
         self.progress = (
-            _continued(found.progress, plan, shape, self.machine) if found else _new(plan, shape, self.machine)
+            _continued(found.progress, plan, self.machine) if found else _new(plan, vocabulary, self.machine)
         )
         self.model = self._network(found).to(self.machine.device).train()
         if plan.activation_checkpointing:
             checkpoint_blocks(self.model)
         end_of_text = self.texts.tokenizer.end_of_text if plan.attention == "documents" else None
         if plan.compile and not compile_blocks(self.model, plan, self.machine, documents=end_of_text is not None):
-            self.progress = replace(self.progress, arithmetic=arithmetic(self.machine, shape))
+            self.progress = replace(self.progress, arithmetic=arithmetic(self.machine))
         self.processes = Processes(
             self.model, self.machine, plan.parallel, end_of_text=end_of_text, shard_processes=plan.shard_processes
         )

@@ -15,6 +15,7 @@ from selftaught import compute, console
 from selftaught.compute import Machine
 from selftaught.model.initial import initialise
 from selftaught.model.transformer import Transformer
+from selftaught.training.adamw import clipping
 from selftaught.training.optimizer import Optimizer
 from selftaught.training.parallel import Processes
 from selftaught.training.plan import TrainingPlan
@@ -47,8 +48,7 @@ def trial(plan: TrainingPlan, vocabulary: int, machine: Machine) -> Timed:
         started = time.perf_counter()
         processes.add_gradients([(ids_BT[:, :-1], ids_BT[:, 1:])], ids_BT[:, 1:].numel())
         computed = time.perf_counter()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
-        optimizer.step(plan.peak_rate)
+        optimizer.step(plan.peak_rate, clipping(optimizer.gradient_norm(), plan.clip))
         ended, rows = time.perf_counter(), len(ids_BT)
         ids_BT = ids_BT[: max(1, int(rows * min(1.0, ROUND_SECONDS / (ended - started))))]
         return (computed - started) * plan.batch_size / rows + ended - computed
