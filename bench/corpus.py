@@ -1,18 +1,20 @@
 """Corpus stages beside their peers, for speed and what they find: links, near duplicates, extraction, language, fetching, WARC.
 
-    python bench/corpus.py [--quick] [--json FILE]
+    python bench/corpus.py [--quick] [--json FILE] [--parts links duplicates extraction language fetching WARC chain]
 
 Speed is rows, documents and pages a second of processor time. Beside it stand the F1 of extracted words on pages with known
 main text, and the share of planted near duplicates that is found. Real links, texts and pages come from ../shared/data;
 without it links are made up, texts are the sources of Python's standard library, and extraction is left out. Last comes the whole
 chain from HTML to token shards, on one process and on two, beside datatrove and Ray.
 
-Peers (pip install w3lib rensa readability-lxml warcio pycld2 httpx scrapy datatrove ray; each is left out where it is not
-installed): w3lib is Scrapy's canonicalisation of URLs; rensa gets 5-word shingles made in Python, as its own examples do.
+Peers (pip install w3lib tldextract duckdb rensa datasketch readability-lxml warcio pycld2 httpx scrapy datatrove ray; each is
+left out where it is not installed): w3lib is Scrapy's canonicalisation of URLs; rensa and datasketch get 5-word shingles made in
+Python, as their own examples do. `--parts` does some of it only.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import random
@@ -29,89 +31,45 @@ from types import ModuleType
 from typing import Any, get_args
 
 import corpus_fetching
+import corpus_links
 import corpus_web
 from selftaught.corpus.cleaning import language_of
-from selftaught.corpus.documents import Funnel
 from selftaught.corpus.extractors import ExtractorName, extract_text
-from selftaught.corpus.links import LinkSettings, read_links
 from side_by_side import SideBySide
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 BUILD = Path(__file__).parents[1] / "build" / "bench"
+PARTS = ("links", "duplicates", "extraction", "language", "fetching", "WARC", "chain")
+WITHOUT_PAGES = ("links", "duplicates", "language", "fetching")
 SHINGLE_WORDS = 5
 Extractor = Callable[[bytes], str]
 
 
 def main() -> None:
     """Compare and show."""
-    bench = SideBySide("corpus")
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    given, others = parser.parse_known_args()
+    bench = SideBySide("corpus", others)
     pages = list(islice(_gold_pages(), 60 if bench.quick else 250))
     bodies = [body for body, _ in pages]
     stages: dict[str, Callable[[], None]] = {
-        "links": lambda: _compare_links(bench),
+        "links": lambda: corpus_links.compare_links(bench, BUILD, DATA),
         "duplicates": lambda: _compare_duplicates(bench),
         "extraction": lambda: _compare_extraction(bench, pages),
         "language": lambda: _compare_languages(bench),
         "fetching": lambda: corpus_fetching.compare_fetching(bench, BUILD / "pages"),
         "WARC": lambda: corpus_web.compare_archives(bench, BUILD, bodies),
-        "the whole chain": lambda: corpus_web.compare_chain(bench, BUILD / "chain", bodies, DATA / "vocab" / "gpt2"),
+        "chain": lambda: corpus_web.compare_chain(bench, BUILD / "chain", bodies, DATA / "vocab" / "gpt2"),
     }
     if not pages:
         print("../shared/data/html is not there, so all that takes pages is left out")
-    for name, stage in stages.items():
-        if pages or name in ("links", "duplicates", "language", "fetching"):
+    for name in given.parts:
+        if pages or name in WITHOUT_PAGES:
             start = time.perf_counter()
-            stage()
+            stages[name]()
             print(f"{name}: compared in {time.perf_counter() - start:.0f} s", flush=True)
     bench.finish()
-
-
-# links
-
-
-def _compare_links(bench: SideBySide) -> None:
-    w3lib = bench.peer("w3lib.url")
-    rows = list(islice(_submissions(), 10_000 if bench.quick else 40_000))
-    path = BUILD / "submissions.jsonl"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    peers = {"json, no normal form": lambda: _plain_links(path, lambda url: url)}
-    if w3lib:
-        peers["json, w3lib"] = lambda: _plain_links(path, w3lib.canonicalize_url)
-    bench.compare(
-        "links of submissions",
-        lambda: list(read_links([path], LinkSettings(), Funnel())),
-        peers,
-        amount=len(rows),
-        unit="rows/s",
-    )
-
-
-def _submissions() -> Iterator[dict[str, Any]]:
-    """Real submissions where they are, over and over with other addresses; else made-up ones."""
-    files = sorted((DATA / "reddit").glob("top_posts-*.jsonl"))
-    real = [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
-    rows = real or [{"url": f"http://example.org/a/{number}?b=1", "score": number % 9} for number in range(1000)]
-    turn = 0
-    while True:
-        for row in rows:
-            yield {**row, "url": f"{row['url']}{'&' if '?' in str(row['url']) else '?'}turn={turn}"} if turn else row
-        turn += 1
-
-
-def _plain_links(path: Path, normal: Callable[[str], str]) -> dict[str, int]:
-    """What a short script does: parse, filter by score, keep the best of equal addresses."""
-    best: dict[str, int] = {}
-    for line in path.open(encoding="utf-8"):
-        row = json.loads(line)
-        if not isinstance(row.get("score"), int) or row["score"] < 3 or row.get("self"):
-            continue
-        try:
-            url = normal(row.get("url") or "")
-        except ValueError:
-            continue
-        best[url] = max(best.get(url, 0), row["score"])
-    return best
 
 
 # near duplicates

@@ -22,6 +22,7 @@ from selftaught.corpus.submissions import Submission, read_submissions
 from selftaught.errors import UsageError
 
 STAGE = "links"
+_REMOVED = ("[deleted]", "[removed]", "")
 _HELD_LINKS = 500_000
 """Distinct links in memory at a time; further ones wait on the disk, in order of their address."""
 
@@ -87,12 +88,13 @@ def _accepted(files: Iterable[Path], rules: LinkSettings, funnel: Funnel) -> Ite
             bar.advance(len(rows))
             drops = []
             for number, row in enumerate(rows, first):
-                link, reason = _link(row, rules, blocked)
+                address = "" if row is None else str(row.url or row.u or "")
+                link, reason = _link(row, address, rules, blocked)
                 if link is not None:
                     yield link
                 else:
                     name = str((row and row.id) or number)
-                    drops.append(Drop(id=name, url=_address(row), stage=STAGE, reason=reason))
+                    drops.append(Drop(id=name, url=address, stage=STAGE, reason=reason))
             funnel.drop_all(drops)
             first += len(rows)
 
@@ -137,32 +139,28 @@ def _better(one: Link, other: Link, funnel: Funnel) -> Link:
     return best if best.title else msgspec.structs.replace(best, title=one.title or other.title)
 
 
-def _address(row: Submission | None) -> str:
-    return "" if row is None else str(row.url or row.u or "")
-
-
-def _link(row: Submission | None, rules: LinkSettings, blocked: BlockList) -> tuple[Link | None, str]:
+def _link(row: Submission | None, address: str, rules: LinkSettings, blocked: BlockList) -> tuple[Link | None, str]:
     if row is None:
         return None, "not JSON"
     karma = _whole(row.score if row.score is not None else row.k)
     created = row.created_utc if row.created_utc is not None else row.time
-    if reason := _reason_to_drop(row, karma, created, rules):
+    if reason := _reason_to_drop(row, karma, address, created, rules):
         return None, reason
-    url = urls.normalise(_address(row))
+    url = urls.normalise(address)
     if reason := blocked.reason(url) if url else "not a web address":
         return None, reason
     subreddit, title = row.subreddit or row.r or "", row.title or ""
     return Link(url=url, karma=karma or 0, subreddit=str(subreddit), title=str(title), date=_day(created)), ""
 
 
-def _reason_to_drop(row: Submission, karma: int | None, created: Any, rules: LinkSettings) -> str:
+def _reason_to_drop(row: Submission, karma: int | None, address: str, created: Any, rules: LinkSettings) -> str:
     """What a submission itself says against its link."""
     if karma is None:
         return "no score"
     if row.is_self or row.self_:
         return "self post"
-    if not rules.removed and (row.removed_by_category or _address(row) in ("[deleted]", "[removed]", "")):
-        return "removed" if _address(row) else "no address"
+    if not rules.removed and (row.removed_by_category or address in _REMOVED):
+        return "removed" if address else "no address"
     if row.over_18 and not rules.over_18:
         return "over 18"
     if rules.since or rules.until:

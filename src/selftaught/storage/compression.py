@@ -16,6 +16,8 @@ from selftaught.errors import InputError
 from selftaught.storage.files import input_error
 
 _READY_BYTES = 1 << 18
+_BUFFER_BYTES = 1 << 16
+"""Little: who reads more at a time gets it without a detour through the buffer."""
 
 
 @contextmanager
@@ -54,7 +56,7 @@ def decompressed(raw: IO[bytes], path: Path) -> IO[bytes]:
     if path.suffix == ".xz":
         return lzma.LZMAFile(raw, "rb")
     if path.suffix == ".zst":
-        return io.BufferedReader(_Zstandard(raw), 1 << 20)
+        return io.BufferedReader(_Zstandard(raw), _BUFFER_BYTES)
     return raw
 
 
@@ -65,7 +67,8 @@ class _Zstandard(io.RawIOBase):
         import zstandard
 
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=2**31)
-        self._raw, self._frame, self._input, self._ready = raw, self._decompressor.decompressobj(), b"", b""
+        self._raw, self._frame, self._input = raw, self._decompressor.decompressobj(), b""
+        self._ready = memoryview(b"")
         self._begun, self._step = False, 512
 
     def readable(self) -> bool:
@@ -80,7 +83,7 @@ class _Zstandard(io.RawIOBase):
                     raise EOFError("the last frame is not complete")
                 return 0
             data, self._input = self._input[: self._step], self._input[self._step :]
-            self._ready, self._begun = self._frame.decompress(data), True
+            self._ready, self._begun = memoryview(self._frame.decompress(data)), True
             # A few bytes may stand for megabytes, and there is no telling zstandard to stop: so the next step follows the last.
             fitting = self._step * _READY_BYTES // max(1, len(self._ready))
             self._step = min(1 << 15, 2 * self._step, max(16, fitting))
