@@ -39,6 +39,18 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_library_that_puts_its_own_file_in_the_place_changes_no_rights(tmp_path: Path) -> None:
+    """As safetensors does, whose file only its owner may read."""
+    storage.write_bytes(tmp_path / "usual", b"")
+    with storage.writing(tmp_path / "model") as stream:
+        other = tmp_path / "other"
+        other.touch(mode=0o600)
+        other.write_bytes(b"whole")
+        other.replace(stream.name)
+    assert (tmp_path / "model").read_bytes() == b"whole"
+    assert (tmp_path / "model").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
 def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="Free some space"), storage.writing(tmp_path / "a") as stream:
         stream.write(b"x")

@@ -80,10 +80,6 @@ def written(page, prompt="the foo", count=20, **sliders):
     finished(page)
 
 
-def shown(text):
-    return text.replace("\n", "\u23ce\n")
-
-
 def test_two_sizes_write_side_by_side_what_the_api_says(page, server):
     written(page, temperature=0.8, top_k=10)
     assert page.locator(".lane h2").all_inner_texts() == ["2x16", "1x8"]
@@ -94,7 +90,7 @@ def test_two_sizes_write_side_by_side_what_the_api_says(page, server):
         )
         text = page.locator(".lane").nth(lane).locator(".text").evaluate("element => element.textContent")
         if not any(one.startswith("bytes:") for one in told["choices"][0]["logprobs"]["tokens"]):
-            assert text == shown("the foo" + told["choices"][0]["text"])
+            assert text == "the foo" + told["choices"][0]["text"]
         shades = tokens(page, lane).evaluate_all("all => all.map(one => one.style.getPropertyValue('--shade'))")
         assert shades[0] == ""
         assert len(set(shades[1:])) > 1
@@ -142,8 +138,8 @@ def test_the_keyboard_does_it_all(page):
     page.keyboard.press("Control+Enter")
     finished(page)
     count = tokens(page).count()
-    page.locator(".text").first.focus()
-    for key in ("End", "ArrowLeft", "ArrowLeft", "Enter"):
+    page.focus("#more")
+    for key in ("Tab", "End", "ArrowLeft", "ArrowLeft", "Enter"):
         page.keyboard.press(key)
     assert page.locator("#panel").is_visible()
     assert tokens(page).nth(count - 3).get_attribute("aria-selected") == "true"
@@ -153,8 +149,67 @@ def test_the_keyboard_does_it_all(page):
     tokens(page).nth(count - 4 + 12).wait_for()
     finished(page)
     assert tokens(page).count() == count - 3 + 12
+    page.keyboard.press("Tab")  # to the other text, from there into the panel
+    page.keyboard.press("Tab")
     page.keyboard.press("Escape")
     assert page.locator("#panel").is_hidden()
+    assert focused(page) == count - 4
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("() => document.activeElement.id") == "more"
+
+
+def focused(page):
+    """The number of the token, in its text, that has the focus."""
+    return page.evaluate("() => [...document.activeElement.parentElement.children].indexOf(document.activeElement)")
+
+
+def test_arrows_move_between_lines(page):
+    page.set_viewport_size({"width": 200, "height": 700})
+    written(page, prompt="the foo foo the foo " * 3, count=1)
+    box = (
+        "element => { const box = element.lastChild.getClientRects()[0]; return [box.left + box.width / 2, box.top]; }"
+    )
+    places = tokens(page).evaluate_all(f"all => all.map({box})")[:-1]
+    tops = sorted({top for _, top in places})
+    assert len(tops) > 2
+    here = next(n for n, (_, top) in enumerate(places) if top == tops[1]) + 1
+    tokens(page).nth(here).focus()
+    for key, line in (("ArrowDown", 2), ("ArrowUp", 1), ("ArrowUp", 0), ("ArrowUp", 0)):
+        if line != tops.index(places[here][1]):
+            here = min((abs(left - places[here][0]), n) for n, (left, top) in enumerate(places) if top == tops[line])[1]
+        page.keyboard.press(key)
+        assert focused(page) == here
+
+
+def test_on_a_phone_the_chosen_token_stays_in_sight(page):
+    page.set_viewport_size({"width": 380, "height": 700})
+    written(page, count=80)
+    last = tokens(page).last
+    last.click()
+    panel = page.locator("#panel").bounding_box()
+    assert panel["y"] >= 700 / 2 - 1
+    assert panel["y"] + panel["height"] == pytest.approx(700, abs=1)
+    assert last.bounding_box()["y"] + last.bounding_box()["height"] <= panel["y"]
+    page.click("#close")
+    assert page.locator("#panel").is_hidden()
+
+
+def test_another_turn_counts_its_own_tokens_only(page):
+    written(page, count=7)
+    assert page.inner_text("#status").startswith("done: 14 tokens")
+    tokens(page).nth(5).click()
+    page.locator("#alternatives button").first.click()
+    page.locator("#status", has_text=re.compile("^done: 7 tokens")).wait_for()
+
+
+def test_what_a_page_says_whose_server_is_gone(browser):
+    opened = browser.new_page()
+    with serving(loaded=dict(list(models().items())[:1])) as server:
+        opened.goto(server.url)
+        opened.locator("#model option").first.wait_for(state="attached")
+    opened.click("#write")
+    opened.locator("#problem", has_text="is it still running?").wait_for()
+    opened.close()
 
 
 @pytest.mark.usefixtures("slow")

@@ -19,6 +19,7 @@ const models = new Map();
 let lanes = [];
 let chosen = null; // { lane, index }
 let writing = null; // AbortController while text is being written
+let writers = []; // the lanes that it is written in
 let asked = 0; // number of the newest question about attention
 
 function make(tag, properties = {}, ...children) {
@@ -33,10 +34,17 @@ function tell(text, wrong = false) {
   at("status").textContent = wrong ? "" : text;
 }
 
+// A promise of the network's, whose failure says what one can do about it.
+function heard(promise) {
+  return promise.catch((problem) => {
+    throw problem.name === "AbortError" ? problem : new Error("The server does not answer any more: is it still running?");
+  });
+}
+
 async function request(path, body, signal) {
   const headers = { "content-type": "application/json" };
   if (at("key").value) headers.authorization = `Bearer ${at("key").value}`;
-  const answer = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body), signal } : { headers, signal });
+  const answer = await heard(fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body), signal } : { headers, signal }));
   if (answer.ok) return answer;
   const problem = (await answer.json().catch(() => ({}))).error ?? {};
   if (answer.status === 401) at("key-asked").hidden = false;
@@ -46,7 +54,7 @@ async function request(path, body, signal) {
 async function* streamed(body, signal) {
   const reader = (await request("/v1/completions", { ...body, stream: true }, signal)).body.pipeThrough(new TextDecoderStream()).getReader();
   for (let rest = ""; ;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await heard(reader.read());
     if (done) throw new Error("the server ended in the middle of a text");
     const events = (rest + value).split("\n\n");
     rest = events.pop();
@@ -66,12 +74,12 @@ class Lane {
     this.model = model;
     this.tokens = []; // { id, text, logprob, top: [{ id, text, logprob }], given, turned, element }
     this.facts = make("span");
-    this.text = make("div", { className: "text", role: "listbox", tabIndex: 0, ariaLabel: `Text of ${model.id}` });
+    this.text = make("div", { className: "text", role: "listbox", ariaLabel: `Text of ${model.id}` });
     this.element = make("article", { className: "lane" },
       make("header", {}, make("h2", { textContent: model.id }), this.facts), this.text);
     this.text.addEventListener("click", (event) => this.clicked(event.target.closest(".t")));
     this.text.addEventListener("keydown", (event) => this.keyed(event));
-    this.text.addEventListener("focus", (event) => { if (event.target === this.text) this.focus(this.index() ?? 0); });
+    this.text.addEventListener("focusin", (event) => this.rove(event.target));
     this.restart();
   }
 
@@ -87,14 +95,20 @@ class Lane {
 
   cut(length) {
     for (const token of this.tokens.splice(length)) token.element.remove();
+    if (!this.tokens.some((token) => token.element.tabIndex === 0)) this.rove(this.tokens[0]?.element);
     this.decoder = new TextDecoder();
     for (const token of this.tokens) this.decoder.decode(bytes(token.text), { stream: true });
   }
 
+  // Makes a token the one of this text that Tab comes to.
+  rove(element) {
+    for (const token of this.tokens) token.element.tabIndex = token.element === element ? 0 : -1;
+  }
+
   add(id, text, logprob, top, kind = "") {
     const shown = this.decoder.decode(bytes(text), { stream: true });
-    const element = make("span", { className: `t ${kind} ${shown ? "" : "part"}`, role: "option", tabIndex: -1, ariaSelected: "false" });
-    element.textContent = shown.replaceAll("\n", "\u23ce\n") || "\u00b7";
+    const properties = { className: `t ${kind} ${shown ? "" : "part"}`, role: "option", tabIndex: this.tokens.length ? -1 : 0, ariaSelected: "false" };
+    const element = make("span", properties, ...inked(shown));
     element.title = logprob === null ? "the first token" : `${percent(logprob)} ${kind === "given" ? "(given)" : ""}`;
     if (logprob !== null) element.style.setProperty("--shade", Math.min(1, -logprob / Math.LN2 / MOST_BITS).toFixed(3));
     this.tokens.push({ id, text, logprob, top, kind, element });
@@ -123,7 +137,7 @@ class Lane {
     for await (const choice of streamed(body, signal)) {
       this.take(choice, given);
       given = 0;
-      tell(`writing: ${lanes.reduce((sum, lane) => sum + lane.drawn, 0)} tokens`);
+      tell(`writing: ${drawn()} tokens`);
     }
   }
 
@@ -137,17 +151,38 @@ class Lane {
     token?.element.focus();
   }
 
+  // The token nearest to one in the line below (way 1) or above (-1), itself where there is none.
+  near(here, way) {
+    const box = (index) => this.tokens[index].element.lastChild.getClientRects()[0];
+    const middle = (one) => one.left + one.width / 2;
+    const from = box(here);
+    let [best, distance, top] = [here, Infinity, null];
+    for (let index = here + way; this.tokens[index]; index += way) {
+      const one = box(index);
+      if ((one.top - from.top) * way < from.height / 2) continue; // the same line
+      top ??= one.top;
+      if (Math.abs(one.top - top) > from.height / 2) break; // the line after that
+      const far = Math.abs(middle(one) - middle(from));
+      if (far < distance) [best, distance] = [index, far];
+    }
+    return best;
+  }
+
   keyed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const here = this.tokens.findIndex((token) => token.element === document.activeElement);
-    const moves = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: this.tokens.length - 1 };
+    if (here < 0) return;
+    const moves = {
+      ArrowRight: () => here + 1, ArrowLeft: () => here - 1, ArrowDown: () => this.near(here, 1), ArrowUp: () => this.near(here, -1),
+      Home: () => 0, End: () => this.tokens.length - 1,
+    };
     if (event.key in moves) {
-      this.focus(moves[event.key]);
+      this.focus(moves[event.key]());
       if (!at("panel").hidden) this.clicked(document.activeElement);
     } else if (event.key === "Enter" || event.key === " ") this.clicked(document.activeElement);
-    else if (/^[1-9]$/.test(event.key)) {
+    else if (/^[0-9]$/.test(event.key)) {
       if (this.index() !== here) this.clicked(document.activeElement);
-      const turn = this.tokens[here]?.top[Number(event.key) - 1];
+      const turn = this.tokens[here].top[(Number(event.key) + 9) % 10];
       if (turn) takeTurn(turn);
     } else return;
     event.preventDefault();
@@ -159,6 +194,16 @@ function bytes(text) {
   return new Uint8Array(text.match(/[0-9a-f]{2}(?=\\|$)/g).map((pair) => parseInt(pair, 16)));
 }
 
+// The inside of a token. A blank before a word stays outside of the shaded part, since at the end of a line it would hang over the
+// edge; ends of lines get a sign that is not part of the text, so that copying leaves it out.
+function inked(shown) {
+  const blank = /^ (?=.)/s.exec(shown)?.[0] ?? "";
+  const lines = shown.slice(blank.length).split("\n");
+  const ink = make("span", { className: "ink" }, ...lines.flatMap((line, number) => (number ? [make("i", { className: "end" }), `\n${line}`] : [line])));
+  return blank ? [blank, ink] : [ink];
+}
+
+const drawn = () => writers.reduce((sum, lane) => sum + lane.drawn, 0);
 const value = (id) => Number(at(id).value);
 const short = (count) => (count >= 1e9 ? `${(count / 1e9).toPrecision(3)} B` : count >= 1e6 ? `${(count / 1e6).toPrecision(3)} M` : `${(count / 1e3).toPrecision(3)} k`);
 
@@ -173,22 +218,22 @@ function visible(text) {
   return text.replace(/[\s\p{C}]/gu, (one) => shapes[one] ?? `U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
 }
 
-// Writes in some lanes at once; only one such work goes on at a time.
-async function work(jobs) {
+// Writes in some lanes at once, in each by `job`; only one such work goes on at a time.
+async function work(chosenLanes, job) {
   stop();
+  writers = chosenLanes;
   const mine = writing = new AbortController();
   at("stop").disabled = false;
   at("problem").hidden = true;
   const start = performance.now();
-  const ends = await Promise.allSettled(jobs.map((job) => job(mine.signal)));
+  const ends = await Promise.allSettled(writers.map((lane) => job(lane, mine.signal)));
   if (writing !== mine) return;
   writing = null;
   at("stop").disabled = true;
   at("more").disabled = !lanes.some((lane) => lane.tokens.length);
   const wrong = ends.find((end) => end.status === "rejected" && end.reason.name !== "AbortError");
-  const tokens = lanes.reduce((sum, lane) => sum + lane.drawn, 0);
   if (wrong) tell(wrong.reason.message, true);
-  else tell(`${mine.signal.aborted ? "stopped" : "done"}: ${tokens} tokens in ${((performance.now() - start) / 1000).toFixed(1)} s`);
+  else tell(`${mine.signal.aborted ? "stopped" : "done"}: ${drawn()} tokens in ${((performance.now() - start) / 1000).toFixed(1)} s`);
 }
 
 function stop() {
@@ -202,15 +247,16 @@ function write() {
   stop();
   lanes = names.map((name) => new Lane(models.get(name)));
   at("lanes").replaceChildren(...lanes.map((lane) => lane.element));
+  if (document.activeElement === document.body) at("write").focus(); // a key was pressed in a text that is gone now
   const prompt = at("prompt").value;
-  work(lanes.map((lane) => async (signal) => {
+  work(lanes, async (lane, signal) => {
     const { tokens } = await (await request("/tokenize", { model: lane.model.id, prompt }, signal)).json();
     await lane.write(tokens.slice(-lane.model.context), signal, true);
-  }));
+  });
 }
 
 function writeOn() {
-  work(lanes.filter((lane) => lane.tokens.length).map((lane) => (signal) => lane.write(lane.ids(), signal, false)));
+  work(lanes.filter((lane) => lane.tokens.length), (lane, signal) => lane.write(lane.ids(), signal, false));
 }
 
 function takeTurn(turn) {
@@ -221,7 +267,7 @@ function takeTurn(turn) {
   lane.add(turn.id, turn.text, turn.logprob, top, "turned");
   choose(lane, index);
   lane.focus(index);
-  work([(signal) => lane.write(ids, signal, false)]);
+  work([lane], (_, signal) => lane.write(ids, signal, false));
 }
 
 function choose(lane, index) {
@@ -230,6 +276,7 @@ function choose(lane, index) {
   const token = lane.tokens[index];
   token.element.ariaSelected = "true";
   at("panel").hidden = false;
+  token.element.scrollIntoView({ block: "nearest" });
   at("token").textContent = visible(token.text);
   const place = token.top.findIndex((one) => one.id === token.id);
   const rank = place >= 0 ? `, choice ${place + 1} of the model` : "";
@@ -245,7 +292,7 @@ function choose(lane, index) {
 
 function alternative(one, number, token) {
   const button = make("button", { type: "button", title: "go on from this one", className: one.id === token.id ? "drawn" : "" },
-    make("span", { textContent: number < 9 ? number + 1 : "" }), make("span", { textContent: visible(one.text) }),
+    make("span", { textContent: (number + 1) % 10 }), make("span", { textContent: visible(one.text) }),
     make("span", { textContent: percent(one.logprob) }));
   button.style.setProperty("--share", `${(100 * Math.exp(one.logprob)).toFixed(1)}%`);
   button.addEventListener("click", () => takeTurn(one));
@@ -254,6 +301,7 @@ function alternative(one, number, token) {
 
 function close() {
   if (chosen) chosen.lane.tokens[chosen.index]?.element.setAttribute("aria-selected", "false");
+  if (at("panel").contains(document.activeElement)) chosen?.lane.focus(chosen.index);
   chosen = null;
   at("panel").hidden = true;
   look();
@@ -296,7 +344,7 @@ async function begin() {
   for (const model of data) models.set(model.id, model);
   const option = (model) => make("option", { value: model.id, textContent: `${model.id} (${short(model.parameters)})` });
   at("model").replaceChildren(...data.map(option).reverse());
-  at("beside").replaceChildren(make("option", { value: "", textContent: "nothing" }), ...data.map(option));
+  at("beside").replaceChildren(make("option", { value: "", textContent: "nothing" }), ...data.map(option).reverse());
   if (data.length > 1) at("beside").value = data[0].id;
   tell("");
 }
@@ -304,6 +352,7 @@ async function begin() {
 at("ask").addEventListener("submit", (event) => { event.preventDefault(); write(); });
 at("stop").addEventListener("click", stop);
 at("more").addEventListener("click", writeOn);
+at("close").addEventListener("click", close);
 at("key").addEventListener("change", () => begin().catch((problem) => tell(problem.message, true)));
 for (const name of NUMBERS) at(name).addEventListener("input", (event) => show(event.target));
 for (const name of ["attend", "layer", "head"]) at(name).addEventListener("input", look);

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,12 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         with open(temporary, "wb") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            mode = os.fstat(stream.fileno()).st_mode
+        with open(
+            temporary, "rb"
+        ) as written:  # not `stream`: safetensors puts a file of its own there, which nobody else may read
+            temporary.chmod(stat.S_IMODE(mode))
+            os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as problem:
         raise output_error(path, problem) from problem
