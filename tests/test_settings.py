@@ -120,6 +120,24 @@ def test_a_written_plan_reads_back_the_same(plan: Plan) -> None:
         assert resolve("--plan", str(path)).command.settings == plan
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lists:
+    block: tuple[Path, ...] = ()
+    """Files."""
+
+
+def test_paths_are_written_and_read_as_text(tmp_path: Path) -> None:
+    lists = Lists(block=(Path("a.txt"), Path("b/c.txt")))
+    document = settings.as_document(lists)
+    assert document == {"block": ["a.txt", "b/c.txt"]}
+    path = tmp_path / "plan.toml"
+    path.write_text('block = ["a.txt", "b/c.txt"]')
+    assert settings.read_plan(path, Lists) == {"block": lists.block}
+    path.write_text("block = [3]")
+    with pytest.raises(UsageError, match=r"block .* has the wrong type"):
+        settings.read_plan(path, Lists)
+
+
 def test_flags_written_from_settings_give_the_settings_back() -> None:
     plan = Plan(shape=Shape(layers=4), peak_rate=1.25e-3, shuffle=False)
     words = settings.as_flags(plan, Plan())

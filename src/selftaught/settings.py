@@ -111,15 +111,21 @@ def _checked(table: Mapping[str, Any], kind: type[Any], path: Path, prefix: str)
             yield from _checked(value, nested, path, f"{prefix}{name}.")
             continue
         try:
-            yield prefix + name, msgspec.convert(value, types[name])
+            yield prefix + name, msgspec.convert(value, types[name], dec_hook=_as_path)
         except msgspec.ValidationError as problem:
             raise UsageError(f"setting {prefix}{name} in {path} has the wrong type", got=str(problem)) from problem
+
+
+def _as_path(kind: type[Any], value: Any) -> Any:
+    if not (isinstance(value, str) and issubclass(kind, Path)):
+        raise TypeError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
+    return kind(value)
 
 
 def as_document(settings: Any) -> dict[str, Any]:
     """Return settings as plain JSON values (what plan.json holds)."""
     document: dict[str, Any] = msgspec.json.decode(
-        msgspec.json.encode(settings)
+        msgspec.json.encode(settings, enc_hook=str)
     )  # so that a tuple is a list, as read again
     return document
 

@@ -28,6 +28,7 @@ from selftaught.corpus.extraction import ExtractionSettings
 from selftaught.corpus.finishing import DeduplicationSettings, SplitSettings
 from selftaught.corpus.links import LinkSettings
 from selftaught.corpus.politeness import FetchSettings
+from selftaught.corpus.submissions import require_files
 from selftaught.errors import UsageError
 
 SIDES = tuple(documents.split_file(Path(), split).name for split in documents.SPLITS)
@@ -51,7 +52,7 @@ class Build(settings.Verb):
     """Fetch what Reddit submissions with enough karma link to, and make a corpus of it (GPT-2 paper, section 2.1)."""
 
     submissions: tuple[Path, ...] = ()
-    """Submission dumps (.zst, .xz, .bz2, .gz or plain JSON lines)."""
+    """Submission dumps, or lists of URLs (JSON lines, .csv, .txt; also .zst, .xz, .bz2, .gz)."""
     standard_library: bool = False
     """Use the default web instead: this Python's own documentation, served on a loopback port."""
     archives: tuple[Path, ...] = ()
@@ -81,7 +82,7 @@ class Links(settings.Verb):
     """Collect the distinct links of Reddit submissions with enough karma."""
 
     source: Positional[tuple[Path, ...]]
-    """Submission dumps (.zst, .xz, .bz2, .gz or plain JSON lines)."""
+    """Submission dumps, or lists of URLs (JSON lines, .csv, .txt; also .zst, .xz, .bz2, .gz)."""
     out: Path
     """Folder of the links."""
     settings: LinkSettings = field(default_factory=LinkSettings)
@@ -94,7 +95,7 @@ class Fetch(settings.Verb):
     source: Positional[Path]
     """Folder made by `selftaught corpus links`."""
     out: Path
-    """Folder of the pages."""
+    """Folder of the pages; a run that was stopped goes on there."""
     settings: FetchSettings = field(default_factory=FetchSettings)
 
 
@@ -168,7 +169,7 @@ class Export(settings.Verb):
     settings: ExportSettings = field(default_factory=ExportSettings)
 
 
-Made = TypeVar("Made", Links, Fetch, Extract, Clean, Dedup, Split)
+Made = TypeVar("Made", Fetch, Clean, Dedup)
 
 
 def run(argv: Sequence[str]) -> None:
@@ -177,7 +178,7 @@ def run(argv: Sequence[str]) -> None:
     run_word: dict[str, Callable[[Sequence[str]], None]] = {
         "build": _build,
         "local": _local,
-        "links": _stage("links", Links, stages.collect_links, LINKS_FILE),
+        "links": _links,
         "fetch": _stage("fetch", Fetch, stages.fetch_pages, PAGES, LINKS_FILE),
         "extract": _extract,
         "clean": _stage("clean", Clean, stages.clean_documents, stages.DOCUMENTS_FILE),
@@ -197,18 +198,39 @@ def _stage(
     def run_stage(argv: Sequence[str]) -> None:
         resolved = settings.resolve(kind, argv, prog=f"selftaught corpus {word}")
         command = resolved.command
-        given: Any = command.source
-        sources = given if isinstance(given, tuple) else (given,)
-        inputs = {f"source {number}": path for number, path in enumerate(sources)}
-        _make(resolved, f"corpus {word}", inputs, lambda: work(given, command.out, command.settings), outputs)
+        inputs = {"source 0": command.source}
+        _make(resolved, f"corpus {word}", inputs, lambda: work(command.source, command.out, command.settings), outputs)
 
     return run_stage
+
+
+def _links(argv: Sequence[str]) -> None:
+    resolved = settings.resolve(Links, argv, prog="selftaught corpus links")
+    command = resolved.command
+    _require(command.source, "submission dumps or URL lists")
+    require_files(command.source)
+    inputs = _numbered("source", command.source) | _numbered("block list", command.settings.block)
+
+    def work() -> None:
+        stages.collect_links(command.source, command.out, command.settings)
+
+    _make(resolved, "corpus links", inputs, work, (LINKS_FILE,))
+
+
+def _require(paths: Sequence[Path], what: str) -> None:
+    if not paths:
+        raise UsageError("say which files to read", expected=what)
+
+
+def _numbered(name: str, paths: Sequence[Path]) -> dict[str, Path]:
+    return {f"{name} {number}": path for number, path in enumerate(paths)}
 
 
 def _extract(argv: Sequence[str]) -> None:
     resolved = settings.resolve(Extract, argv, prog="selftaught corpus extract")
     command = resolved.command
-    inputs = {f"source {number}": path for number, path in enumerate(command.source)}
+    _require(command.source, "a folder made by `selftaught corpus fetch`, or WARC files")
+    inputs = _numbered("source", command.source)
     if command.links:
         inputs["links"] = command.links
 
@@ -292,8 +314,9 @@ def _build(argv: Sequence[str]) -> None:
     command = resolved.command
     if bool(command.submissions) == command.standard_library:
         raise UsageError("say where the links come from", expected="either --submissions FILE... or --standard-library")
-    inputs = {f"submissions {number}": path for number, path in enumerate(command.submissions)}
-    inputs |= {f"archive {number}": path for number, path in enumerate(command.archives)} | _index(command)
+    require_files(command.submissions)
+    inputs = _numbered("submissions", command.submissions) | _numbered("archive", command.archives) | _index(command)
+    inputs |= _numbered("block list", command.settings.links.block)
 
     def work() -> None:
         if command.standard_library:
@@ -313,7 +336,8 @@ def _build(argv: Sequence[str]) -> None:
 def _local(argv: Sequence[str]) -> None:
     resolved = settings.resolve(Local, argv, prog="selftaught corpus local")
     command = resolved.command
-    inputs = {f"text {number}": path for number, path in enumerate(command.paths)} | _index(command)
+    _require(command.paths, "files or folders of text")
+    inputs = _numbered("text", command.paths) | _index(command)
 
     def work() -> None:
         build_local(command.paths, command.out, settings=command.settings, contaminated=_check(command))

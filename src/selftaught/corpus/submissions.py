@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -53,7 +54,14 @@ class Submission(msgspec.Struct, gc=False):
 _DECODER = msgspec.json.Decoder(Submission)
 
 
-def read_submissions(path: Path, karma_of_lists: int) -> Iterator[list[Submission | None]]:
+def require_files(paths: Iterable[Path]) -> None:
+    """Raise InputError where one of them is a folder, of which nobody knows which files are submissions."""
+    for path in paths:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder", expected="files of submissions", hint=f"Try {path}/*.zst")
+
+
+def read_submissions(path: Path, karma_of_lists: int) -> Iterator[Sequence[Submission | None]]:
     """The rows of one file, some at a time; None for a row that cannot be read.
 
     `.csv` has a first line with names; `.txt` has one URL a line. Rows of a list that knows no points get `karma_of_lists`, since
@@ -110,34 +118,34 @@ def _decoded_row(line: bytes) -> Submission | None:
         return None
 
 
-def _list(stream: IO[bytes], karma: int) -> Iterator[list[Submission | None]]:
+def _list(stream: IO[bytes], karma: int) -> Iterator[Sequence[Submission | None]]:
     for block in _blocks(stream):
         lines = str(block, "utf-8", "replace").split("\n")
         yield [Submission(url=line.strip(), score=karma) for line in lines if line.strip()]
 
 
-def _table(stream: IO[bytes], path: Path, karma: int) -> Iterator[list[Submission | None]]:
+def _table(stream: IO[bytes], path: Path, karma: int) -> Iterator[Sequence[Submission | None]]:
     csv.field_size_limit(LONGEST_ROW_BYTES)
-    rows = csv.DictReader(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline=""))
-    columns = {
-        field: name for field, names in _NAMES.items() for name in rows.fieldnames or () if name.lower() in names
-    }
-    if "url" not in columns:
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="") as text:
+        rows = csv.DictReader(text)
+        try:
+            columns = _columns(rows.fieldnames or (), path)
+            while held := [_from_columns(row, columns, karma) for row in itertools.islice(rows, 1000)]:
+                yield held
+        except csv.Error as problem:
+            raise InputError(f"{path}:{rows.line_num} is not CSV", got=str(problem)) from problem
+
+
+def _columns(names: Sequence[str], path: Path) -> dict[str, str]:
+    """Field -> the name of its column in this file."""
+    found = {field: name for field, known in _NAMES.items() for name in names if name.lower() in known}
+    if "url" not in found:
         raise InputError(
             f"{path} has no column of addresses",
             expected=f"a first line that names one of {', '.join(_NAMES['url'])}",
-            got=", ".join(rows.fieldnames or ()) or "an empty file",
+            got=", ".join(names) or "an empty file",
         )
-    held: list[Submission | None] = []
-    try:
-        for row in rows:
-            held.append(_from_columns(row, columns, karma))
-            if len(held) >= 1000:
-                yield held
-                held = []
-    except csv.Error as problem:
-        raise InputError(f"{path}:{rows.line_num} is not CSV", got=str(problem)) from problem
-    yield held
+    return found
 
 
 def _from_columns(row: Mapping[str, str | None], columns: Mapping[str, str], karma: int) -> Submission:
