@@ -38,7 +38,8 @@
 #define PIECE 32   /* words of the inputs: 8 KiB of a block stay in the nearest cache while all rows are multiplied with them */
 #define MOST 48    /* rows whose sums stay there too */
 #define AHEAD 8192 /* bytes: less, and memory has not answered yet; int8 needs more than bfloat16 */
-#define NEXT 512   /* lines of the next matrix that are fetched while others are waited for */
+#define NEXT 2048  /* lines of the next matrix that are fetched while others are waited for, */
+#define FIRST 64   /* and of these before */
 #define OFFSET 128 /* added to int8 weights */
 #define DIGIT 128  /* inputs of int8 matrices are high * DIGIT + low */
 #define FEW 16     /* tokens that every thread makes ready for itself, which is less than waiting for one another */
@@ -123,10 +124,11 @@ static int next_portion(Worker *worker, int count) { /* -1 when none is left */
     return -1;
 }
 
-/* Wait for the others, and fetch meanwhile what is read next. */
+/* Wait for the others, and fetch meanwhile what is read next. Who comes last fetches the beginning too, or would begin with nothing. */
 static void wait_for_all(Worker *worker, const char *next) {
     Team *team = worker->team;
     const int number = ++worker->waits;
+    for (int line = 0; line < FIRST; line++) __builtin_prefetch(next + line * 64);
     if (atomic_fetch_add(&team->arrived, 1) + 1 == number * team->threads) {
         atomic_store(&team->passed, number);
         return;
@@ -388,11 +390,6 @@ static void multiply(
 
 /* --- Attention. */
 
-typedef struct {
-    long step; /* numbers between layers' keys and values */
-    long row, head;
-} Strides;
-
 static void remember(const Cache *cache, long at, const float *x, int size) {
     if (cache->is_bfloat16) {
         uint16_t *to = (uint16_t *)cache->room + at;
@@ -449,11 +446,11 @@ static inline floats sums_of_lanes(floats *v) {
            PICK(v[0], v[1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
 }
 
-/* mixed = the mean of the values that are seen, weighted by how well their keys fit the query. While keys are read their values
-   are fetched, while values are read the keys at `soon`, which the next call reads. `size` and the format of the
-   cache are known when this is compiled, for the usual sizes. */
+/* mixed = the mean of the values that are seen, weighted by how well their keys fit the query. While keys are read what is at `soon`
+   is fetched, while values are read what is at `later`. `size` and the format of the cache are known when this is compiled, for
+   the usual sizes. */
 static inline __attribute__((always_inline)) void attend(
-    const void *room, int is_bfloat16, long keys, long values, long soon, const float *query, int seen, int size, float scale, float *score,
+    const void *room, int is_bfloat16, long keys, long values, long soon, long later, const float *query, int seen, int size, float scale, float *score,
     float *mixed) {
     const int whole = size / LANES * LANES;
     floats largest = (floats){0} - INFINITY;
@@ -461,7 +458,7 @@ static inline __attribute__((always_inline)) void attend(
         floats sum[LANES];
 #pragma GCC unroll 16
         for (int p = 0; p < LANES; p++) { /* after the last position, that one again */
-            fetch(room, is_bfloat16, values + (long)(first + p) * size, size);
+            fetch(room, is_bfloat16, soon + (long)(first + p) * size, size);
             const long key = keys + (long)(first + p < seen ? first + p : seen - 1) * size;
             sum[p] = (floats){0};
             for (int i = 0; i < whole; i += LANES) sum[p] += *(const floats *)(query + i) * remembered_at(room, key + i, is_bfloat16);
@@ -481,9 +478,9 @@ static inline __attribute__((always_inline)) void attend(
     }
     int start = 0;
     for (; start + BLOCK <= size; start += BLOCK)
-        mix(room, is_bfloat16, values + start, start ? values : soon, score, seen, size, VECTORS, total, mixed + start);
+        mix(room, is_bfloat16, values + start, start ? values : later, score, seen, size, VECTORS, total, mixed + start);
     for (; start + LANES <= size; start += LANES)
-        mix(room, is_bfloat16, values + start, start ? values : soon, score, seen, size, 1, total, mixed + start);
+        mix(room, is_bfloat16, values + start, start ? values : later, score, seen, size, 1, total, mixed + start);
     for (; start < size; start++) {
         float sum = 0;
         for (int p = 0; p < seen; p++) sum += score[p] * number_at(room, values + (long)p * size + start, is_bfloat16);
@@ -491,7 +488,7 @@ static inline __attribute__((always_inline)) void attend(
     }
 }
 
-#define ATTEND(is_bfloat16, size) attend(cache->room, is_bfloat16, keys, values, soon, query, seen, size, scale, score, mixed)
+#define ATTEND(is_bfloat16, size) attend(cache->room, is_bfloat16, keys, keys + per_part, soon, later, query, seen, size, scale, score, mixed)
 
 /* --- The pass. */
 
@@ -539,24 +536,42 @@ static void make_ready(
     if (ready->is_shared) wait_for_all(worker, (const char *)ready->inputs.word);
 }
 
+/* Where the keys begin that a portion of the attention reads; their values are as far away as all keys of a layer are long. */
+static long keys_of(const Network *net, const Cache *cache, const Batch *batch, int layer, int portion) {
+    const long size = net->channels / net->heads, row = batch->row[portion % batch->count], head = portion / batch->count;
+    return (((2L * layer * cache->rows + row) * net->heads + head) * cache->length) * size;
+}
+
+/* What a thread attends to first, before it waits for the others. */
+static void fetch_first_keys(const Worker *worker, const Network *net, const Cache *cache, const Batch *batch, int layer) {
+    const int size = net->channels / net->heads, first = share_of(worker->thread, worker->team->threads, net->heads);
+    const long keys = keys_of(net, cache, batch, layer, first), per_part = (long)cache->rows * cache->length * net->channels;
+    for (int p = 0; p <= batch->place[0]; p++) {
+        fetch(cache->room, cache->is_bfloat16, keys + (long)p * size, size);
+        fetch(cache->room, cache->is_bfloat16, keys + per_part + (long)p * size, size);
+    }
+}
+
 static void attention(
     Worker *worker, const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, int layer,
     int remembered, float *score) {
     const int channels = net->channels, size = channels / net->heads;
-    const long per_head = (long)cache->length * size, per_row = per_head * net->heads, per_part = per_row * cache->rows;
+    const long per_part = (long)cache->rows * cache->length * channels;
     float scale = 1.0f / sqrtf((float)size);
     if (net->scale_by_layer) scale /= (float)(layer + 1);
     begin_stage(worker);
     for (int portion; (portion = next_portion(worker, batch->count * net->heads)) >= 0;) {
         const int t = portion % batch->count, head = portion / batch->count, seen = batch->place[t] + 1;
         const float *query = scratch->query_key_value + (long)t * 3 * channels + head * size;
-        const long keys = 2 * layer * per_part + batch->row[t] * per_row + head * per_head, values = keys + per_part;
+        const long keys = keys_of(net, cache, batch, layer, portion);
         if (!remembered) {
             remember(cache, keys + (long)(seen - 1) * size, query + channels, size);
-            remember(cache, values + (long)(seen - 1) * size, query + 2 * channels, size);
+            remember(cache, keys + per_part + (long)(seen - 1) * size, query + 2 * channels, size);
         }
         const int next = portion + 1 < batch->count * net->heads ? portion + 1 : portion;
-        const long soon = 2 * layer * per_part + batch->row[next % batch->count] * per_row + next / batch->count * per_head;
+        const long next_keys = keys_of(net, cache, batch, layer, next);
+        /* For one token the next portion is fetched, since memory answers too late for this one; for more there is no room for both. */
+        const long soon = batch->count == 1 ? next_keys : keys + per_part, later = batch->count == 1 ? next_keys + per_part : next_keys;
         float *mixed = scratch->mixed + (long)t * channels + head * size;
         if (cache->is_bfloat16 && size == 64) ATTEND(1, 64);
         else if (size == 64) ATTEND(0, 64);
@@ -568,12 +583,12 @@ static void attention(
 static void remember_all(
     Worker *worker, const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, int layer) {
     const int channels = net->channels, size = channels / net->heads;
-    const long per_head = (long)cache->length * size, per_row = per_head * net->heads, per_part = per_row * cache->rows;
+    const long per_part = (long)cache->rows * cache->length * channels;
     begin_stage(worker);
     for (int t; (t = next_portion(worker, batch->count)) >= 0;)
         for (int head = 0; head < net->heads; head++) {
             const float *key = scratch->query_key_value + ((long)t * 3 + 1) * channels + head * size;
-            long at = 2 * layer * per_part + batch->row[t] * per_row + head * per_head + (long)batch->place[t] * size;
+            const long at = keys_of(net, cache, batch, layer, head * batch->count + t) + (long)batch->place[t] * size;
             remember(cache, at, key, size);
             remember(cache, at + per_part, key + channels, size);
         }
@@ -605,6 +620,7 @@ static void pass(
         const float *norm = net->norm_before ? layer->attention_norm : number ? layer[-1].feed_norm : NULL;
         make_ready(&ready, worker, net, hidden, channels, norm, NULL, count);
         multiply(worker, &layer->query_key_value, format, &ready.inputs, NULL, scratch->query_key_value, 3 * channels, STORE);
+        if (count == 1) fetch_first_keys(worker, net, cache, batch, number);
         wait_for_all(worker, SHARE(layer->output));
         if (together) {
             remember_all(worker, net, cache, batch, scratch, number);
