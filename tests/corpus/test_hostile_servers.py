@@ -249,6 +249,44 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
     assert transport.is_public(address) is public
 
 
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("93.184.216.34", True),
+        ("127.0.0.1", True),
+        ("10.1.2.3", True),
+        ("::1", True),
+        ("fd00::1", True),
+        ("::ffff:10.0.0.1", True),
+        ("169.254.169.254", False),
+        ("::ffff:169.254.169.254", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("fe80::1%eth0", False),
+        ("fd00:ec2::254", False),
+        ("100.100.100.200", False),
+        ("224.0.0.1", False),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("255.255.255.255", False),
+    ],
+)
+def test_which_addresses_an_intranet_may_have(address: str, allowed: bool) -> None:
+    assert transport.is_allowed(address, private=True) is allowed
+    assert transport.is_allowed(address, private=False) is transport.is_public(address)
+
+
+def test_private_addresses_may_be_allowed_but_for_those_where_clouds_keep_secrets(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest/meta-data\r\nContent-Length: 0\r\n\r\n"
+    monkeypatch.setattr(
+        Server, "reply", lambda self, path, _: {"/robots.txt": self.robots, "/away": away}.get(path, answer(WHOLE))
+    )
+    here = f"http://127.0.0.1:{server.server_address[1]}"
+    found = get(server, tmp_path, f"{here}/good", f"{here}/away", allow_private=True)
+    assert found == {f"{here}/good": WHOLE.decode(), f"{here}/away": "private address"}
+
+
 def test_very_many_links_to_one_host_hold_up_nobody_and_may_be_limited(server: Server, tmp_path: Path) -> None:
     many = [f"http://large.test/{number}" for number in range(10_000)]
     found = get(server, tmp_path, *many, "http://small.test/page", most_per_host=200)

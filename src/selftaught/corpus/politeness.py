@@ -27,7 +27,7 @@ class FetchSettings:
     first_pause_seconds: float = 0.5
     """Pause before a request that failed is tried again; four times as long before each further try."""
     allow_private: bool = False
-    """Whether addresses of private networks may be connected to: for an intranet of your own only."""
+    """Whether addresses of private networks and of this machine may be connected to: for an intranet of your own only."""
     compression: Literal["zst", "gz"] = "zst"
     """How pages are kept; gz is what Common Crawl uses, zst is made six times as fast."""
 

@@ -95,7 +95,7 @@ class Transport:
         raise AssertionError("the loop returns or raises")
 
     async def _get_once(self, url: str, kinds: Container[str] | None, begun: _Begun) -> Page | str:
-        _refuse_private_literal(url)
+        self._refuse_private_literal(url)
         try:
             async with self._session.get(url, allow_redirects=False, headers=begun.headers()) as response:
                 if response.status in _REDIRECT and "Location" in response.headers:
@@ -111,6 +111,15 @@ class Transport:
                 return Page(url=url, final_url=url, content_type=kind, body=bytes(begun.body))
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as problem:
             raise PageProblem(_reason(problem)) from problem
+
+    def _refuse_private_literal(self, url: str) -> None:
+        """Addresses written as numbers never reach the resolver, so they are looked at here."""
+        try:
+            allowed = is_allowed(urlsplit(url).hostname or "", private=self._rules.allow_private)
+        except ValueError:
+            return
+        if not allowed:
+            raise PageProblem("private address")
 
     async def _read(self, response: aiohttp.ClientResponse, kinds: Container[str] | None, begun: _Begun) -> None:
         if kinds is not None and response.content_type not in kinds:
@@ -159,6 +168,26 @@ def _seconds(retry_after: str) -> float:
         return 0.0
 
 
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def is_allowed(address: str, *, private: bool) -> bool:
+    """Whether to connect to an address in numbers: to public ones, and if `private` to an intranet's (ValueError if it is none).
+
+    Link-local addresses never, nor others that answer with the secrets of a machine in a cloud.
+    """
+    if is_public(address) or not private:
+        return is_public(address)
+    found = ipaddress.ip_address(address.partition("%")[0])
+    inner: list[_Address] = [] if isinstance(found, ipaddress.IPv4Address) else [*_inside(found)]
+    return all(one.is_private or one.is_loopback for one in inner or [found]) and not any(map(_never, [found, *inner]))
+
+
+def _never(address: _Address) -> bool:
+    special = address.is_link_local or address.is_multicast or address.is_unspecified
+    return special or str(address) in _METADATA or str(address) == "255.255.255.255"
+
+
 def is_public(address: str) -> bool:
     """Whether an address in numbers is one of the public internet (ValueError if it is none)."""
     found = ipaddress.ip_address(address.partition("%")[0])
@@ -180,21 +209,13 @@ def _inside(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
     return [one for one in inner if one is not None]
 
 
+_METADATA = frozenset(("fd00:ec2::254", "100.100.100.200", "192.0.0.192"))
+"""Of Amazon, Alibaba and Oracle, besides 169.254.169.254."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _ISATAP = 0x5EFE
 """RFC 5214: what stands before the IPv4 address at the end."""
 _UNICAST, _DOCUMENTATION = ipaddress.ip_network("2000::/3"), ipaddress.ip_network("3fff::/20")
 """RFC 4291, section 2.4: all that is given out. Outside are ::127.0.0.1, site-local fec0::, NAT64 of one's own (64:ff9b:1::)."""
-
-
-def _refuse_private_literal(url: str) -> None:
-    """Addresses written as numbers never reach the resolver, so they are looked at here."""
-    try:
-        public = is_public(urlsplit(url).hostname or "")
-    except ValueError:
-        return
-    if not public:
-        raise PageProblem("private address")
 
 
 class _GuardedResolver(AbstractResolver):
@@ -211,7 +232,7 @@ class _GuardedResolver(AbstractResolver):
             address, port = self._places[host]
             return [ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)]
         found = await self._resolver.resolve(host, port, family)
-        allowed = [one for one in found if self._allow_private or is_public(one["host"])]
+        allowed = [one for one in found if is_allowed(one["host"], private=self._allow_private)]
         if not allowed:
             raise PageProblem("private address")
         return allowed
@@ -227,7 +248,7 @@ async def opened(rules: FetchSettings, places: Mapping[str, tuple[str, int]]) ->
     def connected(information: Any) -> socket.socket:
         family, kind, protocol, _, address = information
         known = (address[0], address[1]) in places.values()
-        if not (known or rules.allow_private or is_public(address[0])):
+        if not (known or is_allowed(address[0], private=rules.allow_private)):
             raise PageProblem("private address")
         return socket.socket(family, kind, protocol)
 
