@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import heapq
 import multiprocessing
-import multiprocessing.connection
 from collections.abc import Iterator, Mapping
+from concurrent.futures import as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,9 +32,10 @@ from selftaught.errors import MissingExtraError, OutputError
 
 try:
     import datatrove.executor
+    import pebble
     from datatrove.pipeline.base import PipelineStep
-except ImportError:
-    raise MissingExtraError("datatrove", "cluster") from None
+except ImportError as problem:
+    raise MissingExtraError(problem.name or "datatrove", "cluster") from None
 
 SHARDS, LOGS = "shards", "logs"
 _STAGES = ("fetch", "extract", "clean")
@@ -229,27 +230,24 @@ def _slurm(pipeline: list[StageStep], out: Path, rules: ClusterSettings) -> Path
 
 
 class SafeLocalExecutor(datatrove.executor.LocalPipelineExecutor):  # type: ignore[misc]  # datatrove has no types
-    """datatrove's local executor with a process for each task: one that is killed is a task that did not finish, and no more.
+    """datatrove's local executor over pebble's pool: a task whose process is killed is one that did not finish, and no more.
 
     With the pool that datatrove uses, a worker that is killed leaves the run waiting for ever.
     """
 
     def run(self) -> None:
-        """Run the tasks that are not done yet."""
+        """Run the tasks that are not done yet, each in a process of its own."""
         import dill
 
-        context = multiprocessing.get_context("spawn")
-        waiting, running = list(self.get_incomplete_ranks(range(self.tasks))), dict[int, Any]()
-        pickled = dill.dumps(self)
-        with console.progress("shards", self.tasks, unit="shards", done=self.tasks - len(waiting)) as bar:
-            while waiting or running:
-                while waiting and len(running) < self.workers:
-                    process = context.Process(target=_run_task, args=(pickled, waiting.pop(0)))
-                    process.start()
-                    running[process.sentinel] = process
-                for sentinel in multiprocessing.connection.wait(list(running)):
-                    running.pop(sentinel).join()  # type: ignore[arg-type]  # sentinels are what is waited for
+        missing, pickled = list(self.get_incomplete_ranks(range(self.tasks))), dill.dumps(self)
+        pool = pebble.ProcessPool(self.workers, max_tasks=1, context=multiprocessing.get_context("spawn"))
+        try:
+            with console.progress("shards", self.tasks, unit="shards", done=self.tasks - len(missing)) as bar:
+                for _ in as_completed([pool.schedule(_run_task, (pickled, rank)) for rank in missing]):
                     bar.advance()
+        finally:
+            pool.stop()
+            pool.join()
 
 
 def _run_task(pickled: bytes, rank: int) -> None:
