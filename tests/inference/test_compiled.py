@@ -92,6 +92,33 @@ def test_with_lighter_weights_it_is_the_plain_one_of_rounded_numbers(name, weigh
     assert relative_error(logits_of(Decoder(model)), expected) > 1.4 * tolerance
 
 
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("layer", [0, 1])
+def test_attention_is_the_plain_one(name, layer):
+    model = network(**KINDS[name])
+    for text in ([7], LONG):
+        found, expected = (one.attention(text, layer) for one in (compiled.decoder(model), Decoder(model)))
+        assert found.shape == (model.shape.heads, len(text))
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
+def test_a_network_that_is_given_up_is_read_the_same(weights):
+    model = network(**KINDS["others"], seed=3, layers=3)
+    expected = logits_of(compiled.decoder(model, weights))
+    found = compiled.only_decoder(model, weights)
+    assert all(parameter.is_meta for parameter in model.blocks.parameters())
+    assert torch.equal(logits_of(found), expected)
+
+
+def test_large_matrices_are_packed_in_parts_as_they_are_whole(monkeypatch):
+    model = network(vocabulary=200)
+    expected = [logits_of(compiled.decoder(model, weights)) for weights in ("bfloat16", "int8")]
+    monkeypatch.setattr(compiled, "ROWS", compiled.BLOCK)
+    found = [logits_of(compiled.decoder(model, weights)) for weights in ("bfloat16", "int8")]
+    assert all(map(torch.equal, found, expected))
+
+
 @pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
 def test_neither_company_nor_portions_nor_threads_change_a_bit(weights):
     decoder = compiled.decoder(network(channels=48, heads=3), weights)

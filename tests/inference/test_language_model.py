@@ -153,3 +153,14 @@ def test_loading_from_a_folder(tmp_path):
     loaded = load(tmp_path / "4x16", device="cpu")
     assert (loaded.name, loaded.context, loaded.parameters) == ("4x16", 32, sum(p.numel() for p in MODEL.parameters()))
     assert loaded.log_prob("the", " foo") == LM.log_prob("the", " foo")
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_a_model_that_only_generates_writes_the_same_and_scores_nothing(tmp_path, weights):
+    native.save(MODEL, TOKENIZER, tmp_path / "model")
+    whole = LanguageModel.load(tmp_path / "model", weights=weights)
+    light = LanguageModel.load(tmp_path / "model", weights=weights, only_generates=True)
+    assert light.generate("the", max_new_tokens=40) == whole.generate("the", max_new_tokens=40)
+    assert (light.context, light.parameters) == (whole.context, whole.parameters)
+    with pytest.raises(UsageError, match="generate only"):
+        light.log_prob("the", " the")

@@ -15,10 +15,10 @@ PROMPT = [(5 * place + 2) % 50 for place in range(20)]
 class Counting(Decoder):
     """Counts the tokens of prompts that it reads."""
 
-    read = 0
+    tokens_read = 0
 
     def prefill(self, cache, row, tokens, *, every=False):
-        self.read += len(tokens)
+        self.tokens_read += len(tokens)
         return super().prefill(cache, row, tokens, every=every)
 
 
@@ -57,7 +57,7 @@ def test_samples_of_one_prompt_read_it_once(rows):
     rules = SamplingSettings(top_k=0)
     requests = [Request(prompt=PROMPT, rules=rules, seed=seed, most=6) for seed in range(4)]
     found = [(number, drawn.token) for number, drawn, _ in generation.complete(decoder, requests, rows=rows)]
-    assert decoder.read == len(PROMPT) + 3
+    assert decoder.tokens_read == len(PROMPT) + 3
     plain = [
         (number, drawn.token)
         for number, request in enumerate(requests)
@@ -73,10 +73,10 @@ def test_texts_of_a_batch_share_what_they_begin_with():
         batch.join(scheduling.Request(prompt=PROMPT, tokens=5, seed=seed))
     while batch.texts:
         batch.step()
-    assert decoder.read == len(PROMPT) + 2
+    assert decoder.tokens_read == len(PROMPT) + 2
     batch.join(scheduling.Request(prompt=[*PROMPT[:9], 0, 1], tokens=1))  # after all have left
     batch.step()
-    assert decoder.read == len(PROMPT) + 2 + 2
+    assert decoder.tokens_read == len(PROMPT) + 2 + 2
     batch.join(scheduling.Request(prompt=PROMPT, tokens=1, echo=True))  # which needs the logits of the prompt
     batch.step()
-    assert decoder.read == 2 * len(PROMPT) + 2 + 2
+    assert decoder.tokens_read == 2 * len(PROMPT) + 2 + 2

@@ -77,18 +77,16 @@ def test_company_changes_not_a_bit(weights):
 def test_without_the_compiled_pass_company_changes_rounding_only(arrivals):
     together = run(Batch(PLAIN, slots=3), arrivals)
     for (_, request), told in zip(arrivals, together, strict=True):
-        expected = alone(PLAIN, request)
-        assert [(one and one.token, ended) for _, one, ended in told] == [
-            (one and one.token, end) for _, one, end in expected
-        ]
-        for (_, one, _), (_, other, _) in zip(told, expected, strict=True):
+        for (_, one, ended), (_, other, end) in zip(told, alone(PLAIN, request), strict=False):
+            if (one and one.token) != (other and other.token):
+                break  # rounding has decided a draw
+            assert ended == end
             assert one is None or one.log_prob == pytest.approx(other.log_prob, abs=1e-5)
 
 
 @pytest.mark.parametrize("piece", [1, 5, 128])
 def test_reading_in_pieces_changes_no_text(monkeypatch, piece):
-    monkeypatch.setattr(scheduling, "PIECE", piece)
-    monkeypatch.setattr(scheduling, "READ_A_STEP", 2 * piece)
+    monkeypatch.setattr(scheduling, "READ_A_STEP", piece)
     arrivals = [(0, Request(prompt=list(range(20)), tokens=40, seed=3)), (2, Request(prompt=[9] * 31, tokens=5))]
     for (_, request), told in zip(arrivals, run(Batch(DECODER, slots=2), arrivals), strict=True):
         assert [one.token for _, one, _ in told] == drawn_by_generation(request)

@@ -89,7 +89,7 @@ class _Prefixed(Mapping[str, torch.Tensor]):
 
 
 class _Safetensors(Mapping[str, torch.Tensor]):
-    """Tensors of several files, each read when it is asked for, so that no more than one is held twice."""
+    """Tensors of several files, each mapped from its file, so that memory holds what is used of it and can give it up again."""
 
     def __init__(self, paths: list[Path]) -> None:
         import safetensors
@@ -110,7 +110,7 @@ class _Safetensors(Mapping[str, torch.Tensor]):
         import safetensors
 
         with safetensors.safe_open(self._path_of[name], framework="pt") as opened:
-            tensor: torch.Tensor = opened.get_tensor(name).clone()
+            tensor: torch.Tensor = opened.get_tensor(name)
         return tensor
 
     def __iter__(self) -> Iterator[str]:

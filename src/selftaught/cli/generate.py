@@ -161,9 +161,10 @@ def _print(command: Generate) -> None:
 def _model(command: Generate) -> LanguageModel:
     from selftaught.inference.language_model import LanguageModel
 
-    model = LanguageModel.load(command.model, weights=command.settings.weights)
+    weights = command.settings.weights
+    model = LanguageModel.load(command.model, weights=weights, only_generates=True)
     if command.draft is not None:
-        model.draft_with(LanguageModel.load(command.draft, weights=command.settings.weights))
+        model.draft_with(LanguageModel.load(command.draft, weights=weights, only_generates=True))
     return model
 
 

@@ -13,11 +13,10 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from torch.nn import functional
 
 from selftaught import compilation, compute
 from selftaught.inference import recasting
-from selftaught.inference.decoding import Decoder
+from selftaught.inference.decoding import Decoder, Piece
 from selftaught.inference.pace import Pace
 from selftaught.inference.ragged import RaggedCache
 from selftaught.inference.recasting import WeightFormat
@@ -28,7 +27,10 @@ BLOCK = 64
 """As in decode.c: outputs that are packed side by side."""
 LINE = 64
 """Bytes that processors read together."""
+ROWS = 64 * BLOCK
+"""Outputs of a matrix that are turned and packed at a time."""
 FORMATS: dict[WeightFormat, int] = {"float32": 0, "bfloat16": 1, "int8": 2}
+DTYPES: dict[WeightFormat, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 MANY = 32
 """Tokens beyond which all threads read them, without trying fewer: there is much to do between two waits."""
 PIECE = 256
@@ -82,6 +84,14 @@ def decoder(model: Transformer, weights: WeightFormat = "float32") -> Decoder:
     return Decoder(model, weights) if found is None else CompiledDecoder(model, weights, found)
 
 
+def only_decoder(model: Transformer, weights: WeightFormat) -> Decoder:
+    """The same for a network that is needed for nothing else: its own weights are given up while they are turned into theirs."""
+    found = library() if model.tokens.weight.device.type == "cpu" else None
+    made = Decoder(model, weights) if found is None else CompiledDecoder(model, weights, found, gives_up=True)
+    compute.return_freed_memory()
+    return made
+
+
 @cache
 def library(source: Path = SOURCE) -> ctypes.CDLL | None:
     """A compiled source; None where it cannot be compiled or loaded."""
@@ -91,39 +101,86 @@ def library(source: Path = SOURCE) -> ctypes.CDLL | None:
 class CompiledDecoder(Decoder):
     """Reads tokens with the compiled pass."""
 
-    def __init__(self, model: Transformer, weights: WeightFormat, found: ctypes.CDLL) -> None:
-        super().__init__(model, weights)
-        self._read_tokens = found.read_tokens
-        self._kept: list[object] = []
-        sizes = sum(parameter.numel() for parameter in model.parameters())
-        self._shelf = _Shelf(sizes * (1 if weights == "int8" else 2 if weights == "bfloat16" else 4))
+    def __init__(
+        self, model: Transformer, weights: WeightFormat, found: ctypes.CDLL, *, gives_up: bool = False
+    ) -> None:
+        self._read_tokens, self._gives_up = found.read_tokens, gives_up
+        self._kept: list[torch.Tensor | ctypes.Array[_Layer]] = []
         self._paces: dict[tuple[int, int], Pace] = {}
+        super().__init__(model, weights)
+
+    def _prepare(self, model: Transformer) -> None:
+        """As in the base class."""
+        sizes = sum(parameter.numel() for parameter in model.parameters())
+        self._shelf = _Shelf(sizes * (1 if self.weights == "int8" else 2 if self.weights == "bfloat16" else 4))
         self._net = self._packed_network(model)
-        self._stride = -(-self.shape.vocabulary // BLOCK) * BLOCK
 
     def prefill(self, cache: RaggedCache, row: int, tokens: Sequence[int], *, every: bool = False) -> torch.Tensor:
         """As the plain Decoder's; a token's logits are the same to the last bit however a text is cut into calls."""
+        return self._prefill(self._net, cache, row, tokens, every=every)
+
+    def step(self, cache: RaggedCache, rows: Sequence[int], tokens: Sequence[int]) -> torch.Tensor:
+        """As the plain Decoder's; a row's logits are the same to the last bit whatever the other rows are."""
+        for row, token in zip(rows, tokens, strict=True):
+            self._check(cache, row, (token,))
+        places = [cache.lengths[row] for row in rows]
+        logits_RV = self._read(self._net, cache, tokens, rows, places, range(len(rows)))
+        for row, token in zip(rows, tokens, strict=True):
+            cache.note(row, (token,))
+        return logits_RV
+
+    def read(
+        self, cache: RaggedCache, rows: Sequence[int], tokens: Sequence[int], pieces: Sequence[Piece]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """As the plain Decoder's, in one pass: where prompts are read, the rows that take one token more cost little."""
+        parts = [*map(Piece, rows, ((token,) for token in tokens)), *pieces]
+        flat, owners, places, wanted, sizes = (list[int]() for _ in range(5))
+        for one in parts:
+            self._check(cache, one.row, one.tokens)
+            count, start = len(one.tokens), cache.lengths[one.row]
+            flat += one.tokens
+            owners += [one.row] * count
+            places += range(start, start + count)
+            sizes.append(count if one.every else 1)
+            wanted += range(len(flat) - sizes[-1], len(flat))
+        logits_WV = self._read(self._net, cache, flat, owners, places, wanted)
+        for one in parts:
+            cache.note(one.row, one.tokens)
+        logits_RV, *found = torch.split(logits_WV, [len(rows), *sizes[len(rows) :]])
+        return logits_RV, [part if one.every else part[0] for part, one in zip(found, pieces, strict=True)]
+
+    @torch.inference_mode()
+    def attention(self, tokens: Sequence[int], layer: int) -> torch.Tensor:
+        """As the plain Decoder's: a network that ends before the layer, whose head is that layer's queries, keys and values."""
+        net, shape = _Network.from_buffer_copy(self._net), self.shape
+        net.layers, net.head = layer, net.layer[layer].query_key_value
+        if shape.norm == "before":
+            net.norm = net.layer[layer].attention_norm
+        elif not layer:  # nothing is normalised before the first block
+            net.norm_before = 1
+        parts_TX = self._prefill(net, self.cache(length=len(tokens)), 0, tokens, every=True)
+        query_THK, key_THK, _ = parts_TX.view(len(tokens), 3, shape.heads, -1).unbind(1)
+        scores_HT: torch.Tensor = torch.einsum("hk,thk->ht", query_THK[-1], key_THK) * query_THK.shape[-1] ** -0.5
+        if shape.scale_by_layer:
+            scores_HT = scores_HT / (layer + 1)
+        return scores_HT.softmax(-1)
+
+    def _prefill(
+        self, net: _Network, cache: RaggedCache, row: int, tokens: Sequence[int], *, every: bool
+    ) -> torch.Tensor:
         self._check(cache, row, tokens)
         logits = []
         for first in range(0, len(tokens), PIECE):
             piece, start = tokens[first : first + PIECE], cache.lengths[row]
             count, is_last = len(piece), first + PIECE >= len(tokens)
             wanted = range(count) if every else (count - 1,) if is_last else ()
-            logits.append(self._read(cache, piece, [row] * count, range(start, start + count), wanted))
+            logits.append(self._read(net, cache, piece, [row] * count, range(start, start + count), wanted))
             cache.note(row, piece)
         return torch.cat(logits) if every else logits[-1][0]
 
-    def step(self, cache: RaggedCache, rows: Sequence[int], tokens: Sequence[int]) -> torch.Tensor:
-        """As the plain Decoder's; a row's logits are the same to the last bit whatever the other rows are."""
-        for row, token in zip(rows, tokens, strict=True):
-            self._check(cache, row, (token,))
-        logits_RV = self._read(cache, tokens, rows, [cache.lengths[row] for row in rows], range(len(rows)))
-        for row, token in zip(rows, tokens, strict=True):
-            cache.note(row, (token,))
-        return logits_RV
-
-    def _read(
+    def _read(  # noqa: PLR0917 - the pass's arguments
         self,
+        net: _Network,
         cache: RaggedCache,
         tokens: Sequence[int],
         rows: Sequence[int],
@@ -131,7 +188,8 @@ class CompiledDecoder(Decoder):
         wanted: Sequence[int],
     ) -> torch.Tensor:
         count, number = len(tokens), ctypes.c_int32
-        logits = torch.empty(len(wanted), self._stride)
+        outputs = net.head.outputs
+        logits = torch.empty(len(wanted), -(-outputs // BLOCK) * BLOCK)
         arrays = (
             (ctypes.c_int64 * count)(*tokens),
             (number * count)(*rows),
@@ -143,12 +201,12 @@ class CompiledDecoder(Decoder):
         place = _Cache(room.data_ptr(), room.shape[2], room.shape[4], int(room.dtype is torch.bfloat16))
         pace = self._pace(count)
         threads, start = torch.get_num_threads() if count > MANY else pace.threads(), time.perf_counter()
-        failed = self._read_tokens(ctypes.byref(self._net), ctypes.byref(place), ctypes.byref(batch), number(threads))
-        if count <= MANY:
+        failed = self._read_tokens(ctypes.byref(net), ctypes.byref(place), ctypes.byref(batch), number(threads))
+        if count <= MANY and net is self._net:
             pace.note(threads, time.perf_counter() - start)
         if failed:
             raise MemoryError
-        return logits[:, : self.shape.vocabulary]
+        return logits[:, :outputs]
 
     def _pace(self, tokens: int) -> Pace:
         """Of passes over about as many tokens, with as many threads to choose from as PyTorch may use now."""
@@ -187,7 +245,7 @@ class CompiledDecoder(Decoder):
             "outer": "feed.outer",
         }
         matrices = {name: block.get_submodule(path) for name, path in names.items()}
-        return _Layer(
+        packed_layer = _Layer(
             attention_norm=self._norm(block.get_submodule("attention_norm")),
             feed_norm=self._norm(block.get_submodule("feed_norm")),
             **{
@@ -195,28 +253,41 @@ class CompiledDecoder(Decoder):
                 for name, linear in matrices.items()
             },
         )
+        if self._gives_up:
+            block.to("meta")
+            compute.return_freed_memory()
+        return packed_layer
 
     def _norm(self, norm: torch.nn.Module) -> int:
         return self._address(torch.cat([norm.get_parameter("weight"), norm.get_parameter("bias")]))
 
     def _matrix(self, weight_OI: torch.Tensor, bias_O: torch.Tensor | None) -> _Matrix:
-        scale = None
-        weight_OI = weight_OI.detach()
-        if self.weights == "int8":
-            weight_OI, scale_O = recasting.quantised(weight_OI)
-            scale = self._address(functional.pad(scale_O, (0, -len(scale_O) % BLOCK)))
-        elif self.weights == "bfloat16":
-            weight_OI = weight_OI.to(torch.bfloat16)
+        """A matrix as it lies on the shelf; what is made of it on the way there is of some rows at a time."""
+        outputs, inputs = weight_OI.shape
+        blocks, numbers = -(-outputs // BLOCK), 4 // DTYPES[self.weights].itemsize
+        block_bytes = 4 * BLOCK * -(-inputs // numbers)
+        scale_O = (
+            self._shelf.reserve(4 * BLOCK * blocks).view(torch.float32).zero_() if self.weights == "int8" else None
+        )
+        room = self._shelf.reserve(blocks * block_bytes)
+        for first in range(0, outputs, ROWS):
+            part_OI = weight_OI[first : first + ROWS].detach()
+            if scale_O is not None:
+                part_OI, scale_O[first : first + len(part_OI)] = recasting.quantised(part_OI)
+            part = packed(part_OI.to(DTYPES[self.weights])).flatten().view(torch.uint8)
+            start = first // BLOCK * block_bytes
+            room[start : start + len(part)] = part
         return _Matrix(
-            weight=self._address(packed(weight_OI)),
-            scale=scale,
+            weight=room.data_ptr(),
+            scale=None if scale_O is None else scale_O.data_ptr(),
             bias=None if bias_O is None else self._address(bias_O),
-            inputs=weight_OI.shape[1],
-            outputs=weight_OI.shape[0],
+            inputs=inputs,
+            outputs=outputs,
         )
 
     def _shared(self, tensor: torch.Tensor) -> int:
-        """Where a tensor's numbers are; it is kept as long as the decoder is."""
+        """Where a tensor's numbers are; it is kept as long as the decoder is, but not the file that it may be mapped from."""
+        tensor = tensor.detach().clone() if self._gives_up else tensor
         self._kept.append(tensor)
         return tensor.data_ptr()
 
@@ -235,16 +306,21 @@ class _Shelf:
         self._size, self._filled = size, 0
         self._boards: list[torch.Tensor] = []
 
-    def put(self, tensor: torch.Tensor) -> int:
-        """The address of a copy; it lasts as long as the shelf."""
-        if not self._boards or self._filled + tensor.nbytes > self._boards[-1].nbytes:
-            board = torch.empty(max(self._size, tensor.nbytes), dtype=torch.uint8)
+    def reserve(self, size: int) -> torch.Tensor:
+        """Room for so many bytes; it lasts as long as the shelf."""
+        if not self._boards or self._filled + size > self._boards[-1].nbytes:
+            board = torch.empty(max(self._size, size), dtype=torch.uint8)
             compute.prefer_large_pages(board.data_ptr(), board.nbytes)
             self._boards.append(board)
             self._filled = 0
-        place = self._boards[-1][self._filled : self._filled + tensor.nbytes]
+        place = self._boards[-1][self._filled : self._filled + size]
+        self._filled += -(-size // LINE) * LINE
+        return place
+
+    def put(self, tensor: torch.Tensor) -> int:
+        """The address of a copy."""
+        place = self.reserve(tensor.nbytes)
         place.view(tensor.dtype).copy_(tensor.flatten())
-        self._filled += -(-tensor.nbytes // LINE) * LINE
         return place.data_ptr()
 
 

@@ -6,8 +6,8 @@ V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -15,7 +15,18 @@ from selftaught.errors import UsageError
 from selftaught.inference import recasting
 from selftaught.inference.ragged import RaggedCache
 from selftaught.inference.recasting import WeightFormat
-from selftaught.model.transformer import Transformer
+from selftaught.model.cache import Cache
+from selftaught.model.transformer import Transformer, Watch
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Tokens of a prompt to read in a row, after what it remembers."""
+
+    row: int
+    tokens: Sequence[int]
+    every: bool = False
+    """Whether the logits after each of them are wanted, not only after the last."""
 
 
 class Decoder:
@@ -24,15 +35,12 @@ class Decoder:
     def __init__(self, model: Transformer, weights: WeightFormat = "float32") -> None:
         self.shape, self.weights = model.shape, weights
         self.device = model.tokens.weight.device
-        self._model = model
+        self._prepare(model)
 
-    @cached_property
-    def _network(self) -> Transformer:
-        return recasting.recast(self._model, self.weights)
-
-    @cached_property
-    def _head(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        return recasting.head(self._model, self.weights)
+    def _prepare(self, model: Transformer) -> None:
+        """Turn the weights into their format."""
+        self._network = recasting.recast(model, self.weights)
+        self._head = recasting.head(model, self.weights)
 
     def cache(self, rows: int = 1, length: int | None = None) -> RaggedCache:
         """An empty cache for some texts, each of up to `length` tokens (default: all that the network can see)."""
@@ -69,6 +77,26 @@ class Decoder:
             cache.note(row, (token,))
         logits_RV: torch.Tensor = self._head(hidden_RTC[:, 0]).cpu()
         return logits_RV
+
+    def read(
+        self, cache: RaggedCache, rows: Sequence[int], tokens: Sequence[int], pieces: Sequence[Piece]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """What `step` gives of some rows, and `prefill` of pieces of prompts in others."""
+        logits_RV = self.step(cache, rows, tokens) if rows else torch.empty(0, self.shape.vocabulary)
+        return logits_RV, [self.prefill(cache, one.row, one.tokens, every=one.every) for one in pieces]
+
+    @torch.inference_mode()
+    def attention(self, tokens: Sequence[int], layer: int) -> torch.Tensor:
+        """How much each head of a layer attends from the last of some tokens to each one, weights_HT on the CPU.
+
+        All but the last are read as usual, so that no matrix of all pairs of positions is made.
+        """
+        cache, watch = Cache(self.shape, batch=1, length=len(tokens), device=self.device), Watch()
+        ids_BT = torch.tensor([tokens], device=self.device)
+        if len(tokens) > 1:
+            self._network(ids_BT[:, :-1], cache)
+        self._network(ids_BT[:, -1:], cache, watch=watch)
+        return watch.attention[layer][0, :, 0].cpu()
 
     def _check(self, cache: RaggedCache, row: int, tokens: Sequence[int]) -> None:
         cache.require_room(row, len(tokens))

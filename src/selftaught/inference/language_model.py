@@ -53,7 +53,8 @@ class LanguageModel:
         precision: Literal["float32", "bfloat16"] = "float32",
         weights: WeightFormat | None = None,
     ) -> None:
-        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+        self._network: Transformer | None = model.eval()
+        self.tokenizer, self.name, self.shape = tokenizer, name, model.shape
         self.precision = precision
         """Format of matrix products; log-probabilities are float32 always."""
         self.weights: WeightFormat = weights or precision
@@ -71,14 +72,27 @@ class LanguageModel:
         device: compute.DeviceName = "auto",
         precision: compute.PrecisionName = "float32",
         weights: WeightFormat | None = None,
+        only_generates: bool = False,
     ) -> LanguageModel:
         """Read a model folder, a training run (its newest checkpoint) or a Hugging Face GPT-2 folder.
 
-        `weights` is the format in which generation reads the weights, if not that of `precision`.
+        `weights` is the format in which generation reads the weights, if not that of `precision`. A model that only generates
+        has them in memory in that format alone: it scores nothing, and has no `model`.
         """
         machine = compute.machine(device, precision)
         loaded = loading.load(path, machine.device)
-        return cls(loaded.model, loaded.tokenizer, name=loaded.name, precision=machine.precision, weights=weights)
+        made = cls(loaded.model, loaded.tokenizer, name=loaded.name, precision=machine.precision, weights=weights)
+        if only_generates:
+            made._network = None
+            made.decoder = compiled.only_decoder(loaded.model, made.weights)
+        return made
+
+    @property
+    def model(self) -> Transformer:
+        """The network. Raises UsageError where it was let go."""
+        if self._network is None:
+            raise UsageError(f"{self.name} was loaded to generate only", hint="Load it without only_generates.")
+        return self._network
 
     def draft_with(self, smaller: LanguageModel) -> None:
         """From now on let a smaller model propose tokens: faster where its guesses are good, and the same distribution of texts.
@@ -95,7 +109,7 @@ class LanguageModel:
     @cached_property
     def parameters(self) -> int:
         """Number of weights, the head counted once."""
-        return cost.parameters(self.model.shape)
+        return cost.parameters(self.shape)
 
     @cached_property
     def decoder(self) -> Decoder:
@@ -110,7 +124,7 @@ class LanguageModel:
     @property
     def context(self) -> int:
         """Tokens that the model sees at a time."""
-        return self.model.shape.context
+        return self.shape.context
 
     def log_prob(self, context: str, continuation: str) -> LogProb:
         """Log-probability of a continuation given a context (see `log_probs`)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 
 import torch
@@ -25,11 +27,9 @@ class RaggedCache:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         size = (shape.layers, 2, rows, shape.heads, length, shape.channels // shape.heads)
-        self.room = torch.empty(size, device=device, dtype=dtype)
-        if self.room.device.type == "cpu":
-            compute.prefer_large_pages(self.room.data_ptr(), self.room.nbytes)
         # Zeros, since rows side by side multiply what a shorter one has not filled by a probability of 0.
-        self.room.zero_()
+        on_processor = torch.device(device).type == "cpu"
+        self.room = _zeros(size, dtype) if on_processor else torch.zeros(size, device=device, dtype=dtype)
         """Layers, keys and values, rows, heads, positions, head size."""
         self.lengths = [0] * rows
         self._held: list[list[int]] = [[] for _ in range(rows)]
@@ -52,14 +52,21 @@ class RaggedCache:
     def recall(self, row: int, tokens: Sequence[int]) -> int:
         """Let a row remember as many of some first tokens as have been read in any row before; how many these are."""
         wanted = list(tokens)
-        shared = [_common(held, wanted) for held in self._held]
-        source = shared.index(max(shared))
-        length = shared[source]
+        source, length = self._longest(wanted)
         if source != row:
             self.room[:, :, row, :, :length] = self.room[:, :, source, :, :length]
             self._held[row] = wanted[:length]
         self.lengths[row] = length
         return length
+
+    def known(self, tokens: Sequence[int]) -> int:
+        """How many that would be."""
+        return self._longest(tokens)[1]
+
+    def _longest(self, tokens: Sequence[int]) -> tuple[int, int]:
+        """The row that holds most of some first tokens, and how many."""
+        shared = [common(held, tokens) for held in self._held]
+        return shared.index(max(shared)), max(shared)
 
     def reorder(self, sources: Sequence[int]) -> None:
         """Let row r remember what row `sources[r]` does now, for the first rows."""
@@ -83,7 +90,14 @@ class RaggedCache:
         return _OneMore(self.room, rows, [self.lengths[row] for row in rows])
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
+def _zeros(size: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """A tensor fresh from the system, which gives memory to a row only when something is written there."""
+    mapped = torch.frombuffer(mmap.mmap(-1, math.prod(size) * dtype.itemsize), dtype=dtype)
+    compute.prefer_large_pages(mapped.data_ptr(), mapped.nbytes)
+    return mapped.view(*size)
+
+
+def common(one: Sequence[int], other: Sequence[int]) -> int:
     """Length of what both begin with."""
     return next(
         (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))

@@ -1,9 +1,10 @@
 """Continuous batching: texts join and leave between steps, and each goes on as if it were alone. Knows ids only.
 
-Every text has a slot, a row of one preallocated cache. A step reads one token of all texts that are ready, in one pass, and a
-few pieces of prompts, each on its own. What a text is given depends on its request alone: its pieces are cut at places of its
-own, its numbers come from a generator of its own, and a row of the compiled pass is the same to the last bit whatever the
-others are. Without that pass (no C compiler, or an accelerator) company may change rounding: by 1e-5 in a log-probability.
+Every text has a slot, a row of one cache. A step is one pass: it reads one token of all texts that are ready, and pieces of
+prompts beside them, so that the weights are not read once more for either. What a text is given depends on its request alone:
+its numbers come from a generator of its own, and a row of the compiled pass is the same to the last bit whatever the others
+are and however it is cut. Without that pass (no C compiler, or an accelerator) company may change rounding: by 1e-5 in a
+log-probability.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ import torch
 
 from selftaught import compute
 from selftaught.errors import UsageError
-from selftaught.inference.decoding import Decoder
+from selftaught.inference.decoding import Decoder, Piece
 from selftaught.inference.generation import check, described, window
+from selftaught.inference.ragged import common
 from selftaught.inference.sampling import SamplingSettings, choose
 
-PIECE = 128
-"""Tokens of a prompt that are read at a time: long enough to be fast, short enough that the other texts do not halt."""
-READ_A_STEP = 4 * PIECE
-"""Tokens of prompts that a step reads at most while texts wait for their next token."""
+READ_A_STEP = 256
+"""Tokens of prompts that a step reads at most: enough to be fast, few enough that the other texts do not halt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,26 +136,43 @@ class Batch:
 
         Of each text there is one piece of news at most, and none of those still being read.
         """
-        reading = [slot for slot, text in self._texts.items() if text.unread]
-        news, budget = self._decode(), READ_A_STEP
-        for slot in reading:
-            told: list[Progress] = []
-            while budget > 0 and not told:
-                budget -= min(PIECE, len(self._texts[slot].unread))
-                told = self._read(slot, self._texts[slot])
-            news += told
-        return news
-
-    def _decode(self) -> list[Progress]:
-        ready = sorted(slot for slot, text in self._texts.items() if not text.unread)
-        if not ready:
+        if not self._texts:
             return []
-        logits_RV = self._decoder.step(self._cache, ready, [self._texts[slot].seen[-1] for slot in ready])
+        ready = sorted(slot for slot, text in self._texts.items() if not text.unread)
+        pieces = self._pieces()
+        last = [self._texts[slot].seen[-1] for slot in ready]
+        logits_RV, found = self._decoder.read(self._cache, ready, last, pieces)
         logits_RV = logits_RV[:, : self._vocabulary]
-        best = self._greediest(ready, logits_RV)
-        return [
+        best = self._greediest(ready, logits_RV) if ready else {}
+        news = [
             self._draw(slot, self._texts[slot], row, best.get(slot)) for slot, row in zip(ready, logits_RV, strict=True)
         ]
+        for piece, logits in zip(pieces, found, strict=True):
+            news += self._note(piece, logits)
+        return news
+
+    def _pieces(self) -> list[Piece]:
+        """What is read of prompts in this step, those who came first before the others.
+
+        What any slot holds of the same beginning is not read again: a text waits for one before it that is reading it just now.
+        """
+        pieces: list[Piece] = []
+        budget, before = READ_A_STEP, list[list[int]]()
+        for slot, text in self._texts.items():
+            if not text.unread:
+                continue
+            if budget <= 0:
+                break
+            every = text.request.echo and not text.drawn
+            if not self._cache.lengths[slot] and not every:
+                known = self._cache.known(text.unread[:-1])
+                if any(common(other, text.unread[:-1]) > known for other in before):
+                    continue
+                text.unread = text.unread[self._cache.recall(slot, text.unread[:-1]) :]
+            before.append(text.seen)
+            pieces.append(Piece(slot, text.unread[:budget], every))
+            budget -= len(pieces[-1].tokens)
+        return pieces
 
     def _greediest(self, ready: Sequence[int], logits_RV: torch.Tensor) -> dict[int, int]:
         """The next tokens of texts that take the most probable one, found for all of them at once."""
@@ -165,19 +182,13 @@ class Batch:
         chosen_G = logits_RV.argmax(-1).tolist() if len(greedy) == len(ready) else logits_RV[greedy].argmax(-1).tolist()
         return {ready[place]: token for place, token in zip(greedy, chosen_G, strict=True)}
 
-    def _read(self, slot: int, text: _Text) -> list[Progress]:
-        """Read the next piece of what is unread; at its end draw a token.
-
-        What any slot holds of the same beginning is not read again: samples of one prompt share it.
-        """
-        start, every = self._cache.lengths[slot], text.request.echo and not text.drawn
-        if not start and not every:
-            start = self._cache.recall(slot, text.unread[:-1])
-            text.unread = text.unread[start:]
-        piece, text.unread = text.unread[:PIECE], text.unread[PIECE:]
-        logits = self._decoder.prefill(self._cache, slot, piece, every=every)
-        if every:
-            targets = text.seen[start + 1 : start + 1 + len(piece)]
+    def _note(self, piece: Piece, logits: torch.Tensor) -> list[Progress]:
+        """Take in what was read of a prompt; at its end draw a token."""
+        slot, count = piece.row, len(piece.tokens)
+        text, end = self._texts[slot], self._cache.lengths[slot]
+        text.unread = text.unread[count:]
+        if piece.every:
+            targets = text.seen[end - count + 1 : end + 1]
             text.echoed += [self._told(token, row, text) for token, row in zip(targets, logits, strict=False)]
             logits = logits[-1]
         if text.unread:

@@ -115,7 +115,7 @@ class Service:
         name, model = self._model(body.model)
         ids = looking.attending_ids(body, model)
         feed: asyncio.Queue[Any] = asyncio.Queue()
-        self.engine.call(partial(looking.attention, model, ids, body.layer), _delivering(feed))
+        self.engine.call(partial(model.decoder.attention, ids, body.layer), _delivering(feed))
         weights = await unless_gone(request.receive, feed.get())
         if isinstance(weights, Exception):
             raise weights

@@ -9,8 +9,6 @@ import torch
 from msgspec import Meta
 
 from selftaught.inference.language_model import LanguageModel
-from selftaught.model.cache import Cache
-from selftaught.model.transformer import Watch
 from selftaught.server.problems import ProblemError
 from selftaught.server.texts import written
 from selftaught.tokenizer.files import END_OF_TEXT
@@ -41,7 +39,7 @@ class Detokenize(msgspec.Struct, kw_only=True):
 
 def described(name: str, model: LanguageModel, created: int) -> dict[str, Any]:
     """A model as OpenAI's API lists it, and its shape; `created` is when it was loaded."""
-    shape = model.model.shape
+    shape = model.shape
     return {
         "id": name,
         "object": "model",
@@ -57,7 +55,7 @@ def described(name: str, model: LanguageModel, created: int) -> dict[str, Any]:
 
 def attending_ids(body: Attention, model: LanguageModel) -> list[int]:
     """The ids whose last one attends. Raises ProblemError 400 for what the model does not have."""
-    shape, size = model.model.shape, model.tokenizer.vocabulary_size
+    shape, size = model.shape, model.tokenizer.vocabulary_size
     for name, value, most in (("layer", body.layer, shape.layers), ("head", body.head, shape.heads)):
         if value >= most:
             raise ProblemError(400, f"{name}: expected 0 to {most - 1}, got {value}", param=name)
@@ -67,21 +65,6 @@ def attending_ids(body: Attention, model: LanguageModel) -> list[int]:
     if not 0 <= min(ids) <= max(ids) < size:
         raise ProblemError(400, f"prompt: expected ids of 0 to {size - 1}", param="prompt")
     return ids
-
-
-@torch.inference_mode()
-def attention(model: LanguageModel, ids: list[int], layer: int) -> torch.Tensor:
-    """How much each head of a layer attends from the last token to each one, weights_HT.
-
-    All but the last token are read as usual, so that no matrix of all pairs of positions is made.
-    """
-    network = model.model
-    device = network.tokens.weight.device
-    cache, watch = Cache(network.shape, batch=1, length=len(ids), device=device), Watch()
-    if len(ids) > 1:
-        network(torch.tensor([ids[:-1]], device=device), cache)
-    network(torch.tensor([ids[-1:]], device=device), cache, watch=watch)
-    return watch.attention[layer][0, :, 0].cpu()
 
 
 def attended(name: str, model: LanguageModel, ids: list[int], body: Attention, weights_HT: torch.Tensor) -> Any:

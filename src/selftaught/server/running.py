@@ -54,7 +54,9 @@ def load(
     folder: Path, device: compute.DeviceName = "auto", weights: WeightFormat = "float32"
 ) -> dict[str, LanguageModel]:
     """All models of a folder by name, the smallest first."""
-    found = [(path, LanguageModel.load(path, device=device, weights=weights)) for path in find(folder)]
+    found = [
+        (path, LanguageModel.load(path, device=device, weights=weights, only_generates=True)) for path in find(folder)
+    ]
     names = [model.name for _, model in found]
     named = {
         model.name if names.count(model.name) == 1 else path.relative_to(folder).as_posix(): model
