@@ -6,6 +6,7 @@ With `--json` the screen's text goes to standard error and standard output holds
 from __future__ import annotations
 
 import os
+import select
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -99,9 +100,20 @@ def _send(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError as problem:
-        # What is left in the buffer has to go somewhere when Python closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_output()
         raise SystemExit(0) from problem
+
+
+def is_read() -> bool:
+    """Whether somebody reads standard output still, unlike after `| head`."""
+    asked = select.poll()
+    asked.register(sys.stdout.fileno(), 0)
+    return not any(events & select.POLLERR for _, events in asked.poll(0))
+
+
+def forget_output() -> None:
+    """Let nobody's standard output go nowhere: what is left in the buffer has to go somewhere when Python closes the stream."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Bar:

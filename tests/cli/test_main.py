@@ -39,3 +39,16 @@ def test_help_imports_neither_torch_nor_numba(verb: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["generate", "--help"]])
+def test_help_that_nobody_reads_to_the_end_is_no_error(words: list[str]) -> None:
+    verb = subprocess.Popen(
+        [sys.executable, "-m", "selftaught", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert verb.stdout is not None
+    verb.stdout.close()
+    assert verb.wait() == 0
+    assert verb.stderr is not None
+    assert not verb.stderr.read()
+    verb.stderr.close()

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code (see `selftaught.errors`)."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
-        console.line(overview())
+        console.write(overview() + "\n")
         return 0
     if words[0] in ("-V", "--version"):
         from selftaught import __version__
@@ -66,6 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not problem.told:
             console.error(problem)
         return problem.exit_code
+    except BrokenPipeError:
+        if console.is_read():  # another pipe
+            raise
+        console.forget_output()  # as after `--help | head`
     except KeyboardInterrupt:
         console.warn("stopped; the same command continues where this one ended")
         return errors.INTERRUPTED
