@@ -11,7 +11,7 @@ from selftaught import storage
 from selftaught.cli.main import main
 from selftaught.errors import InputError
 from selftaught.evaluation import contamination
-from selftaught.evaluation.measuring import ChoiceAnswer, ConversationAnswer, PassageAnswer
+from selftaught.evaluation.answers import ChoiceAnswer, ConversationAnswer, PassageAnswer
 from selftaught.report.records import ExampleOverlap, Score
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from selftaught import storage
 from selftaught.errors import InputError
+from selftaught.evaluation.answers import SentenceAnswer
 from selftaught.evaluation.heuristics import best_threshold
-from selftaught.evaluation.measuring import SentenceAnswer
 from selftaught.evaluation.protocols import EvaluateSettings
 from selftaught.evaluation.running import evaluate
 from selftaught.inference.language_model import LanguageModel

@@ -16,7 +16,7 @@ from selftaught.corpus import documents
 from selftaught.corpus.documents import Document
 from selftaught.errors import InputError, MismatchError, UsageError
 from selftaught.evaluation import lambada, measuring
-from selftaught.evaluation.measuring import StretchAnswer
+from selftaught.evaluation.answers import StretchAnswer
 from selftaught.evaluation.protocols import EvaluateSettings
 from selftaught.evaluation.running import evaluate
 from selftaught.inference.language_model import LanguageModel, LogProb

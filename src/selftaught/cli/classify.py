@@ -175,19 +175,7 @@ def _classified(
     _tell(count, pairs)
     seconds += time.monotonic() - started
     return [
-        Score(
-            model=name,
-            parameters=parameters,
-            task=command.file.stem,
-            protocol=one.protocol,
-            metric=one.metric,
-            value=one.mark.value,
-            error=one.mark.error,
-            n=one.mark.n,
-            seconds=seconds,
-            baseline=one.baseline.value if one.baseline else None,
-            baseline_words=one.baseline.what if one.baseline else "",
-        )
+        one.score(model=name, parameters=parameters, task=command.file.stem, seconds=seconds)
         for one in mark(classifier.names, pairs, classifier.words)
     ]
 

@@ -9,8 +9,9 @@ from functools import lru_cache, partial
 
 from selftaught import console
 from selftaught.evaluation import measuring
+from selftaught.evaluation.answers import ConversationAnswer, QuizAnswer
 from selftaught.evaluation.experiments import Question, Result
-from selftaught.evaluation.measuring import Baseline, ConversationAnswer, Measured, QuizAnswer
+from selftaught.evaluation.measuring import Baseline, Measured
 from selftaught.inference import prompting
 from selftaught.inference.dialogue import Dialogues
 from selftaught.inference.prompting import Continuation, Prompt

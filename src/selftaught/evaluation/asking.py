@@ -8,8 +8,8 @@ from functools import partial
 
 from selftaught import console
 from selftaught.evaluation import measuring
+from selftaught.evaluation.answers import ChoiceAnswer, PassageAnswer, StretchAnswer, TextAnswer
 from selftaught.evaluation.experiments import Question
-from selftaught.evaluation.measuring import ChoiceAnswer, PassageAnswer, StretchAnswer, TextAnswer
 from selftaught.tasks.examples import Choice, Passage, Text
 
 PASSAGES_TOGETHER = 256

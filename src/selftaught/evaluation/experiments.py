@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from selftaught.evaluation.answers import Answer
 from selftaught.evaluation.keeping import Keeping
-from selftaught.evaluation.measuring import Answer, Measured
+from selftaught.evaluation.measuring import Measured
 from selftaught.evaluation.protocols import EvaluateSettings
 from selftaught.inference.language_model import LanguageModel
 

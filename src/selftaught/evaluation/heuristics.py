@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from selftaught.errors import InputError
 from selftaught.evaluation import asking, measuring
+from selftaught.evaluation.answers import ChoiceAnswer, SentenceAnswer
 from selftaught.evaluation.experiments import Question, Result, Task
-from selftaught.evaluation.measuring import Baseline, Measured, SentenceAnswer
+from selftaught.evaluation.measuring import Baseline, Measured
 from selftaught.tasks import glue, marking, reading, referents, winograd
 from selftaught.tasks.confusion import confusion
 from selftaught.tasks.examples import Choice, Text
@@ -45,8 +46,8 @@ def race(asked: Question) -> Result:
     """RACE: the answer with the highest mean log-probability of a token, given document and question."""
     about = glue.task("race")
     folder = next((asked.source / name for name in about.folders if (asked.source / name).is_dir()), asked.source)
-    answers: list[measuring.ChoiceAnswer] = []
-    levels: dict[str, list[measuring.ChoiceAnswer]] = {}
+    answers: list[ChoiceAnswer] = []
+    levels: dict[str, list[ChoiceAnswer]] = {}
     for level, examples in reading.race_levels(folder, "dev", ExampleReader(about.columns, about.labels)).items():
         chosen = [_passage(f"{level}-{number}", one) for number, one in enumerate(asked.limited(examples), start=1)]
         levels[level] = _choices(asked, f"RACE {level}", chosen, mean=True)
@@ -151,14 +152,14 @@ def best_threshold(answers: Sequence[SentenceAnswer]) -> float:
     return float(values[place] + values[place + 1]) / 2
 
 
-def _choices(asked: Question, title: str, chosen: Sequence[Choice], *, mean: bool) -> list[measuring.ChoiceAnswer]:
+def _choices(asked: Question, title: str, chosen: Sequence[Choice], *, mean: bool) -> list[ChoiceAnswer]:
     answers = asking.choices(asked, title, chosen, mean=mean)
     for one in answers:
         measuring.require_numbers(one.log_probs, f"question {one.id}")
     return answers
 
 
-def _accuracy(answers: Sequence[measuring.ChoiceAnswer], protocol: str, baseline: Baseline) -> Measured:
+def _accuracy(answers: Sequence[ChoiceAnswer], protocol: str, baseline: Baseline) -> Measured:
     mark = marking.accuracy([one.right for one in answers])
     return Measured(metric="accuracy", mark=mark, protocol=protocol, baseline=baseline)
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from selftaught import console
 from selftaught.evaluation import measuring
+from selftaught.evaluation.answers import PassageAnswer
 from selftaught.evaluation.experiments import Question, Result
-from selftaught.evaluation.measuring import Baseline, Measured, PassageAnswer
+from selftaught.evaluation.measuring import Baseline, Measured
 from selftaught.inference import next_words
 from selftaught.tasks import marking, passages
 from selftaught.tasks.examples import Passage

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from selftaught.evaluation import asking, measuring
+from selftaught.evaluation.answers import Answer
 from selftaught.evaluation.experiments import Question, Result
-from selftaught.evaluation.measuring import Answer, Baseline, Measured
+from selftaught.evaluation.measuring import Baseline, Measured
 from selftaught.report import published
 from selftaught.tasks import marking, modelling
 from selftaught.tasks.modelling import DataSet, Form, Reading, Units

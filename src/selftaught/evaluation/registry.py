@@ -12,9 +12,10 @@ from typing import TypeVar
 from selftaught.corpus import documents
 from selftaught.errors import InputError
 from selftaught.evaluation import answering, asking, lambada, measuring, perplexities, summarizing, translating
+from selftaught.evaluation.answers import ChoiceAnswer
 from selftaught.evaluation.experiments import Question, Result, Task
 from selftaught.evaluation.heuristics import HEURISTICS
-from selftaught.evaluation.measuring import Baseline, ChoiceAnswer, Measured
+from selftaught.evaluation.measuring import Baseline, Measured
 from selftaught.tasks import (
     cloze,
     conversations,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,18 +109,9 @@ def _run(name: str, question: Question) -> Kept:
     question.keeping.table("answers", answers)
     products = "" if question.model.precision == "float32" else f"; products in {question.model.precision}"
     scores = [
-        Score(
-            model=question.model.name,
-            parameters=question.model.parameters,
-            task=name,
+        replace(
+            one.score(model=question.model.name, parameters=question.model.parameters, task=name, seconds=seconds),
             protocol=one.protocol + products,
-            metric=one.metric,
-            value=one.mark.value,
-            error=one.mark.error,
-            n=one.mark.n,
-            seconds=seconds,
-            baseline=one.baseline.value if one.baseline else None,
-            baseline_words=one.baseline.what if one.baseline else "",
             float32_difference=changed[one.metric].value if one.metric in changed else None,
             float32_n=changed[one.metric].n if one.metric in changed else 0,
         )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from selftaught import compute, console
+from selftaught.evaluation.answers import SummaryAnswer
 from selftaught.evaluation.experiments import Question, Result
-from selftaught.evaluation.measuring import Baseline, Measured, SummaryAnswer
+from selftaught.evaluation.measuring import Baseline, Measured
 from selftaught.inference import prompting
 from selftaught.inference.prompting import Prompt
 from selftaught.inference.sampling import SamplingSettings

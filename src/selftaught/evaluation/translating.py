@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from selftaught import console
 from selftaught.evaluation import measuring
+from selftaught.evaluation.answers import TranslationAnswer
 from selftaught.evaluation.experiments import Question, Result
-from selftaught.evaluation.measuring import Baseline, Measured, TranslationAnswer
+from selftaught.evaluation.measuring import Baseline, Measured
 from selftaught.inference import prompting
 from selftaught.inference.prompting import Prompt
 from selftaught.tasks import marking, translation

@@ -150,17 +150,31 @@ def overlap_figure(overlaps: Sequence[Overlap]) -> Figure | None:
         return None
     samples = [overlap for overlap in shown if overlap.name.startswith("samples ")]
     chosen = [overlap for overlap in shown if overlap not in samples][:2] + samples[:1] + samples[1:][-1:]
-    return Figure(
+    return cumulated_figure(
+        [(overlap_name(overlap.name), overlap.by_document) for overlap in chosen],
         title="How much of a text stands in the training text",
         x_label="share of a text's 8-grams found",
         y_label="share of texts with at most that much",
+        most=1.0,
+    )
+
+
+def cumulated_figure(
+    named: Sequence[tuple[str, Sequence[float]]], *, title: str, x_label: str, y_label: str, most: float = 0.0
+) -> Figure:
+    """Cumulative distributions of shares, a line each, up to the largest of them all, or further to `most`."""
+    most = max(most, *(share for _, shares in named for share in shares))
+    return Figure(
+        title=title,
+        x_label=x_label,
+        y_label=y_label,
         percent_x=True,
         percent_y=True,
         y_from_zero=True,
         dashed=True,
         series=[
-            Series(label=overlap_name(overlap.name), marks=False, points=_cumulated(overlap.by_document))
-            for overlap in chosen
+            Series(label=name, marks=False, points=[*_cumulated(shares), Point(x=most, y=1.0)])
+            for name, shares in named
         ],
     )
 
@@ -171,7 +185,8 @@ def overlap_name(name: str) -> str:
 
 
 def _cumulated(values: Sequence[float]) -> list[Point]:
+    """The steps of a cumulative distribution."""
     points = [Point(x=0.0, y=0.0)]
     for number, value in enumerate(sorted(values), start=1):
         points += [Point(x=value, y=(number - 1) / len(values)), Point(x=value, y=number / len(values))]
-    return [*points, Point(x=1.0, y=1.0)]
+    return points

@@ -95,7 +95,7 @@ class Axis:
         inside = [f * 10.0**p for p in powers for f in (1, 2, 5) if self.low <= f * 10.0**p <= self.high]
         tens = [tick for tick in inside if math.log10(tick).is_integer()]
         if len(tens) >= 3:
-            return tens
+            return tens[:: 1 + len(tens) // 10]
         return inside if len(inside) >= 3 else nice_ticks(self.low, self.high, 4)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from selftaught.report.charts import cumulated_figure
 from selftaught.report.figures import Figure, Point, Series
 from selftaught.report.records import CopiedSpan, Memorization, Overlap, Passage, Recall
 
@@ -67,27 +68,12 @@ def share_figure(found: Sequence[Memorization]) -> Figure | None:
     if not found:
         return None
     ends = _ends(found)
-    series = [Series(label="real", marks=False, points=cumulated(ends[-1].shares[0].by_document))]
-    series += [Series(label=one.model, marks=False, points=cumulated(one.shares[1].by_document)) for one in ends]
-    largest = max(point.x for one in series for point in one.points)
-    return Figure(
+    return cumulated_figure(
+        [("real", ends[-1].shares[0].by_document), *((one.model, one.shares[1].by_document) for one in ends)],
         title="Continuations of held-out text",
         x_label="share of 8-grams in the training text",
         y_label="share of continuations with at most that much",
-        percent_x=True,
-        percent_y=True,
-        y_from_zero=True,
-        dashed=True,
-        series=[Series(label=one.label, marks=False, points=[*one.points, Point(x=largest, y=1.0)]) for one in series],
     )
-
-
-def cumulated(values: Sequence[float]) -> list[Point]:
-    """The steps of a cumulative distribution."""
-    points = [Point(x=0.0, y=0.0)]
-    for number, value in enumerate(sorted(values), start=1):
-        points += [Point(x=value, y=(number - 1) / len(values)), Point(x=value, y=number / len(values))]
-    return points
 
 
 RECALL_COLUMNS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -14,7 +15,28 @@ from selftaught.errors import InputError, UsageError
 from selftaught.tokens.selection import Tokens
 
 
-class Batches:
+class _Rows(ABC):
+    """An endless row of windows, taken in batches."""
+
+    batch_size: int
+    context: int
+
+    @abstractmethod
+    def window(self, number: int) -> np.ndarray[Any, Any]:
+        """Window `number` of the endless row: `context` tokens and the next."""
+
+    def __getitem__(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Batch k: ids_BT and the same moved on by one token, targets_BT (int64)."""
+        return self.rows(k, 0, self.batch_size)
+
+    def rows(self, k: int, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows first to first + count - 1 of batch k."""
+        wanted = range(k * self.batch_size + first, k * self.batch_size + first + count)
+        both = torch.from_numpy(np.stack([self.window(number) for number in wanted]))
+        return both[:, :-1], both[:, 1:]
+
+
+class Batches(_Rows):
     """Windows of `context` tokens in an order shuffled anew each epoch.
 
     Every window starts at a multiple of `context` plus an offset drawn for the epoch; each epoch shows every window once, and
@@ -38,17 +60,8 @@ class Batches:
         self._shards, self._seed, self.batch_size, self.context = shards, seed, batch_size, context
         self._epoch = lru_cache(maxsize=2)(self._epoch_starts)
 
-    def __getitem__(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Batch k: ids_BT and the same moved on by one token, targets_BT (int64)."""
-        return self.rows(k, 0, self.batch_size)
-
-    def rows(self, k: int, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows first to first + count - 1 of batch k."""
-        wanted = range(k * self.batch_size + first, k * self.batch_size + first + count)
-        return _pair([self.window(number) for number in wanted])
-
     def window(self, number: int) -> np.ndarray[Any, Any]:
-        """Window `number` of the endless row of epochs: `context` tokens and the next."""
+        """Of the endless row of epochs."""
         epoch, place = divmod(number, self.windows)
         return self._shards.slice(int(self._epoch(epoch)[place]), self.context + 1)
 
@@ -62,7 +75,7 @@ BLOCK = 1000
 """Rows over which a mixture keeps its shares exactly, to a thousandth."""
 
 
-class Mixture:
+class Mixture(_Rows):
     """Rows of several corpora in fixed shares, in an order drawn anew each block of rows; each corpus has its own epochs.
 
     A pure function of (seed, k) like that of one corpus: each block holds the same number of rows of each, so that how many
@@ -77,16 +90,8 @@ class Mixture:
         self._counts = np.diff(ends, prepend=0)
         self._block = lru_cache(maxsize=2)(self._block_sources)
 
-    def __getitem__(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Batch k: ids_BT and the same moved on by one token, targets_BT (int64)."""
-        return self.rows(k, 0, self.batch_size)
-
-    def rows(self, k: int, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows first to first + count - 1 of batch k."""
-        wanted = range(k * self.batch_size + first, k * self.batch_size + first + count)
-        return _pair([self._window(number) for number in wanted])
-
-    def _window(self, number: int) -> np.ndarray[Any, Any]:
+    def window(self, number: int) -> np.ndarray[Any, Any]:
+        """Of the corpus whose turn it is, its own next one."""
         block, place = divmod(number, BLOCK)
         sources, earlier = self._block(block)
         source = int(sources[place])
@@ -100,8 +105,3 @@ class Mixture:
         for source, count in enumerate(self._counts):
             earlier[sources == source] = np.arange(count)
         return sources, earlier
-
-
-def _pair(windows: list[np.ndarray[Any, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-    both = torch.from_numpy(np.stack(windows))
-    return both[:, :-1], both[:, 1:]
