@@ -23,26 +23,27 @@ def codes_of(text: str) -> Array:
 @cache
 def alphabetic() -> Array:
     """For each code point whether it is a letter (0 or 1)."""
-    return _table(bytes(map(str.isalpha, _signs())), np.uint8)
+    return _table(np.strings.isalpha(_signs()))
 
 
 @cache
 def alphanumeric() -> Array:
     """For each code point whether it is a letter or digit (0 or 1)."""
-    return _table(bytes(map(str.isalnum, _signs())), np.uint8)
+    return _table(np.strings.isalnum(_signs()))
 
 
 @cache
 def blank() -> Array:
     """For each code point whether it is white space (0 or 1)."""
-    return _table(bytes(map(str.isspace, _signs())), np.uint8)
+    return _table(np.strings.isspace(_signs()))
 
 
 @cache
 def lowered() -> Array:
     """For each code point its lower case; of dotted capital I, whose lower case is two signs, the first."""
     codes = np.arange(UNICODE, dtype=np.uint32)
-    codes[:_NAMED] = np.frombuffer(_signs().replace("\u0130", "i").lower().encode("utf-32-le", "surrogatepass"), "<u4")
+    signs = _signs().tobytes().decode("utf-32-le", "surrogatepass").replace("\u0130", "i")
+    codes[:_NAMED] = np.frombuffer(signs.lower().encode("utf-32-le", "surrogatepass"), "<u4")
     return codes
 
 
@@ -53,12 +54,12 @@ def folded() -> Array:
     return np.asarray(codes * alphanumeric()[codes])
 
 
-def _signs() -> str:
+def _signs() -> Array:
     """All that may be something, none of which has an influence on the lower case of another where they stand in order."""
-    return "".join(map(chr, range(_NAMED)))
+    return np.arange(_NAMED, dtype="<u4").view("<U1")
 
 
-def _table(values: bytes, dtype: type[np.generic]) -> Array:
-    table = np.zeros(UNICODE, dtype=dtype)
-    table[: len(values)] = np.frombuffer(values, dtype=dtype)
+def _table(found: Array) -> Array:
+    table = np.zeros(UNICODE, dtype=np.uint8)
+    table[: len(found)] = found
     return table
