@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import importlib.metadata
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -399,12 +398,14 @@ def usable_cores() -> int:
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on, without importing any of it."""
+    from importlib import metadata  # which takes as long as all else that is imported here
+
     names = ("selftaught", "torch", "numpy", "safetensors")
     found = {"python": platform.python_version()}
     for name in names:
         try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
             continue
     return found
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from selftaught import storage
 from selftaught.corpus.documents import Document
 from selftaught.errors import InputError, MissingExtraError
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
 _BATCH = 1000
 _FIELDS = tuple(field.name for field in dataclasses.fields(Document))
 
@@ -37,6 +39,8 @@ def read_texts(path: Path) -> Iterator[tuple[Array, Array]]:
 
     Raises InputError as `read_rows` does.
     """
+    import numpy as np
+
     pyarrow = _pyarrow()
     for batch in _batches(path, ("text",)):
         column = batch.column("text")

@@ -6,11 +6,11 @@ The work is done by fastokens, a library that knows Hugging Face's tokenizer.jso
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from selftaught.tokenizer import formats
@@ -23,7 +23,9 @@ class Encoder:
     def __init__(self, vocabulary: Vocabulary, dtype: type[np.uint16 | np.uint32]) -> None:
         import fastokens
 
-        self._theirs = fastokens.Tokenizer.from_json_str(json.dumps(formats.plain_document(vocabulary)))
+        self._theirs = fastokens.Tokenizer.from_json_str(
+            msgspec.json.encode(formats.plain_document(vocabulary)).decode()
+        )
         self._dtype = dtype
 
     def ids(self, text: str) -> list[int]:

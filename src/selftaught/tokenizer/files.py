@@ -175,11 +175,10 @@ def _checked_gpt1(ids: dict[str, int], merges: list[tuple[str, str]], origin: Pa
 
 
 def _whole(found: Vocabulary, single: list[bytes], origin: Path) -> Vocabulary:
-    needed = chain(single, (part for left, right in found.merges for part in (left, right, left + right)))
-    missing = next((token for token in needed if token not in found.ids), None)
-    if missing is not None:
+    needed = {*single, *chain.from_iterable(found.merges), *(left + right for left, right in found.merges)}
+    if missing := needed - found.ids.keys():
         raise DamagedFileError(
-            f"encoder and merges in {origin} do not belong together", got=f"no id for {written(missing)!r}"
+            f"encoder and merges in {origin} do not belong together", got=f"no id for {written(min(missing))!r}"
         )
     if sorted([*found.ids.values(), found.end_of_text]) != list(range(len(found.ids) + 1)):
         raise DamagedFileError(f"the ids in {origin} are not 0, 1, 2, ... each once")
