@@ -10,11 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from selftaught import errors, storage
+from selftaught.cli import demo as demonstration
+from selftaught.cli import stages
 from selftaught.report.records import Score
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
@@ -59,12 +62,18 @@ def test_runs_through_and_says_so_the_second_time(text: Path, tmp_path: Path) ->
     assert len({score.parameters for score in heldout}) == 4
     assert {"train", "lastword", "cloze"} <= {score.task for score in scores}
     assert (out / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
+    assert len(list((out / "memorize").glob("*/memorization.json"))) == 2
     commands = [line for line in first.stdout.splitlines() if line.startswith("$ selftaught ")]
     assert [command.split()[2] for command in commands[:4]] == ["corpus", "tokenizer", "pack", "train"]
 
+    (out / "report.html").unlink()
     second = demo("--text", str(text), "--out", str(out), *SMALL)
     assert second.returncode == 0
-    assert "finished" in second.stdout
+    assert [line for line in second.stdout.splitlines() if line.startswith("$")] == [f"$ selftaught report {out}"]
+    third = demo("--text", str(text), "--out", str(out), *SMALL)
+    assert third.returncode == 0
+    assert "finished" in third.stdout
+    assert "$" not in third.stdout
     other = demo("--text", str(text), "--out", str(out), *SMALL, "--seed", "2")
     assert other.returncode == errors.MismatchError.exit_code
     assert "seed" in other.stderr
@@ -87,12 +96,27 @@ def test_continues_after_ctrl_c_and_kill_9_in_every_stage(text: Path, tmp_path: 
     for pattern in ("corpus/run.json", "tokenizer/run.json", "tokens/run.json"):
         _stop(words, signal.SIGKILL, out, pattern)
     assert _stop(words, signal.SIGINT, out, "models/*") == errors.INTERRUPTED
-    for pattern in ("models/*/step-*", "samples/*", "overlap", "evaluation/*"):
+    for pattern in ("models/*/step-*", "samples/*", "overlap", "evaluation/*", "memorize/*"):
         _stop(words, signal.SIGKILL, out, pattern)
     finished = demo(*words[len(DEMO) :])
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert len(json.loads((out / "results.json").read_text(encoding="utf-8"))) >= 4 * 6
     assert not list(out.rglob(f"*{storage.TEMPORARY}"))
+
+
+def test_goes_on_where_no_document_is_long_enough_to_be_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = demonstration.Demo(settings=demonstration.DemoSettings())
+
+    def fail(code: int) -> None:
+        def run_verb(words: Sequence[str]) -> None:
+            raise stages.StageError(words, code)
+
+        monkeypatch.setattr(stages, "run_verb", run_verb)
+        demonstration._memorize(asked, "1x32")
+
+    fail(errors.InputError.exit_code)
+    with pytest.raises(stages.StageError):
+        fail(errors.OutputError.exit_code)
 
 
 def _stop(words: list[str], number: signal.Signals, out: Path, pattern: str) -> int:

@@ -1,7 +1,8 @@
 """`selftaught demo`: the whole of the paper on a laptop, one printed command after another.
 
-Corpus, tokenizer, token shards, a ladder of four sizes trained on the same tokens, samples, overlap, zero-shot tasks, and
-one page that shows it all. Each step is a verb that can be typed alone; a second start continues where the first ended.
+Corpus, tokenizer, token shards, a ladder of four sizes trained on the same tokens, samples, overlap, zero-shot tasks, what
+the smallest and the largest know by heart, and one page that shows it all. Each step is a verb that can be typed alone; a
+second start continues where the first ended.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from selftaught.cli import stages
 from selftaught.errors import InputError, UsageError
 from selftaught.training.plan import RECIPES, TrainingPlan
 
-LADDER_FILE = "ladder.json"
+LADDER_FILE, PAGE_FILE, RESULTS_FILE = "ladder.json", "report.html", "results.json"
 RECIPE = "laptop"
 EVALUATION_SHARE = 0.16
-"""Share of the minutes kept for evaluating, sampling, overlap and the page; measured on two cores."""
+"""Share of the minutes kept for evaluating, sampling, overlap, memorisation and the page; measured on two cores."""
 DATA_SHARE = 0.14
 """Further share kept for the data sets of `--data`."""
 SMALLEST_TRAINING_SHARE = 0.3
 """Training gets at least this share of the minutes, however long the corpus took."""
+CONTINUED_DOCUMENTS = 10
+"""Held-out documents that are continued to see what a model knows by heart, for each sample that is drawn to be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +66,14 @@ def run(argv: Sequence[str]) -> None:
     with storage.run(
         command.out, verb="demo", plan=command.settings, sources=resolved.sources, inputs=inputs
     ) as opened:
-        if opened.finished:
-            console.line(f"{command.out} is finished: open {command.out}/report.html, or choose another --out")
-        else:
+        if not opened.finished:
             _demonstrate(command, opened)
+        elif not all((command.out / name).is_file() for name in (PAGE_FILE, RESULTS_FILE)):
+            _write_page(command)
+        else:
+            console.line(f"{command.out} is finished: open {command.out / PAGE_FILE}, or choose another --out")
     if command.json:
-        console.result(storage.read_json(command.out / "results.json", list[dict[str, object]]))
+        console.result(storage.read_json(command.out / RESULTS_FILE, list[dict[str, object]]))
 
 
 def _inputs(command: Demo) -> dict[str, Path]:
@@ -111,10 +116,16 @@ def _demonstrate(command: Demo, opened: storage.Run) -> None:
     stages.run_verb(["overlap", str(corpus), *samples, *data, "--out", str(out / "overlap")])
     for name in ladder:
         _evaluate(command, name)
-    stages.run_verb(["report", str(out)])
-    for name in ("report.html", "results.json", LADDER_FILE):
-        opened.declare(name)
-    console.line(f"Done: open {out}/report.html")
+    for name in dict.fromkeys((next(iter(ladder)), next(reversed(ladder)))):
+        _memorize(command, name)
+    # The page may be written again, with more on it, so that it is none of the files that must stay what they are.
+    opened.declare(LADDER_FILE)
+    _write_page(command)
+
+
+def _write_page(command: Demo) -> None:
+    stages.run_verb(["report", str(command.out)])
+    console.line(f"Done: open {command.out / PAGE_FILE}")
 
 
 def _make_corpus(command: Demo, corpus: Path) -> None:
@@ -160,3 +171,20 @@ def _evaluate(command: Demo, name: str) -> None:
             *("--overlap", str(out / "overlap"), "--out", str(out / "evaluation" / name)),
         ]
     )
+
+
+def _memorize(command: Demo, name: str) -> None:
+    """Measure what one model knows by heart, where the held-out documents are long enough for it."""
+    out, asked = command.out, command.settings
+    try:
+        stages.run_verb(
+            [
+                *("memorize", str(out / "models" / name), str(out / "corpus"), "--index", str(out / "overlap")),
+                *("--contexts", str(CONTINUED_DOCUMENTS * asked.samples), "--seed", str(asked.seed)),
+                *("--out", str(out / "memorize" / name)),
+            ]
+        )
+    except stages.StageError as problem:
+        if problem.exit_code != InputError.exit_code:
+            raise
+        console.line("the demo goes on without it")
