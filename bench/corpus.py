@@ -17,19 +17,17 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import random
 import re
 import sysconfig
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
-from typing import Any, get_args
+from typing import get_args
 
+import corpus_duplicates
 import corpus_fetching
 import corpus_links
 import corpus_web
@@ -41,7 +39,6 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 BUILD = Path(__file__).parents[1] / "build" / "bench"
 PARTS = ("links", "duplicates", "extraction", "language", "fetching", "WARC", "chain")
 WITHOUT_PAGES = ("links", "duplicates", "language", "fetching")
-SHINGLE_WORDS = 5
 Extractor = Callable[[bytes], str]
 
 
@@ -53,9 +50,13 @@ def main() -> None:
     bench = SideBySide("corpus", others)
     pages = list(islice(_gold_pages(), 60 if bench.quick else 250))
     bodies = [body for body, _ in pages]
+
+    def texts() -> list[str]:
+        return list(islice(_texts(), 1500 if bench.quick else 6000))
+
     stages: dict[str, Callable[[], None]] = {
         "links": lambda: corpus_links.compare_links(bench, BUILD, DATA),
-        "duplicates": lambda: _compare_duplicates(bench),
+        "duplicates": lambda: corpus_duplicates.compare_duplicates(bench, texts(), BUILD / "minhash"),
         "extraction": lambda: _compare_extraction(bench, pages),
         "language": lambda: _compare_languages(bench),
         "fetching": lambda: corpus_fetching.compare_fetching(bench, BUILD / "pages"),
@@ -72,56 +73,7 @@ def main() -> None:
     bench.finish()
 
 
-# near duplicates
-
-
-@dataclass(frozen=True)
-class Planted:
-    """A document and a changed copy of it, with the true Jaccard similarity of their shingles."""
-
-    text: str
-    changed: str
-    similarity: float
-
-
-def _compare_duplicates(bench: SideBySide) -> None:
-    rensa = bench.peer("rensa")
-    texts = list(islice(_texts(), 1500 if bench.quick else 6000))
-    planted = [_planted(text, seed) for seed, text in enumerate(texts[: len(texts) // 3])]
-    mixed = [*texts, *(pair.changed for pair in planted)]
-    random.Random(1).shuffle(mixed)
-    if rensa is None:
-        return
-    bench.compare(
-        "near duplicates",
-        lambda: _flags(mixed),
-        {"rensa": lambda: _rensa_flags(rensa, mixed)},
-        amount=len(mixed),
-        unit="documents/s",
-        repeats=2 if bench.quick else 3,
-    )
-    for low, high in ((0.9, 1.0), (0.8, 0.9)):
-        chosen = [pair for pair in planted if low <= pair.similarity < high]
-        ours, theirs = (_share_found(flags, chosen) for flags in (_flags, partial(_rensa_flags, rensa)))
-        case = f"near duplicates found, similarity {low:g}-{high:g} ({len(chosen)} pairs)"
-        bench.note(case, ours, theirs, "rensa", unit="share", larger_is_better=True)
-    apart = [pair for pair in planted if pair.similarity < 0.7]
-    ours, theirs = (1 - _share_found(flags, apart) for flags in (_flags, partial(_rensa_flags, rensa)))
-    case = f"kept apart, similarity below 0.7 ({len(apart)} pairs)"
-    bench.note(case, ours, theirs, "rensa", unit="share", larger_is_better=True)
-
-
-def _share_found(flags: Callable[[Sequence[str]], list[bool]], pairs: Sequence[Planted]) -> float:
-    return sum(flags([pair.text, pair.changed])[1] for pair in pairs) / max(1, len(pairs))
-
-
-def _planted(text: str, seed: int) -> Planted:
-    draw, words = random.Random(seed), text.split()
-    changed = list(words)
-    for _ in range(round(len(words) * draw.random() * 0.08)):
-        changed[draw.randrange(len(words))] = "changed"
-    first, second = _shingles(text), _shingles(" ".join(changed))
-    return Planted(text, " ".join(changed), len(first & second) / max(1, len(first | second)))
+# texts
 
 
 def _texts() -> Iterator[str]:
@@ -142,36 +94,6 @@ def _documents() -> Iterator[str]:
     if not files:
         for path in sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")):
             yield path.read_text(errors="replace")
-
-
-def _shingles(text: str) -> set[str]:
-    words = re.findall(r"[^\W_]+", text.lower())
-    return {" ".join(words[start : start + SHINGLE_WORDS]) for start in range(len(words) - SHINGLE_WORDS + 1)}
-
-
-def _flags(texts: Sequence[str]) -> list[bool]:
-    from selftaught.corpus.deduplication import Fingerprints  # not above: see corpus_fetching.compare_fetching
-
-    prints = Fingerprints(0.8)
-    for text in texts:
-        prints.add(text)
-    return [of >= 0 for of in prints.duplicates().of.tolist()]
-
-
-def _rensa_flags(rensa: ModuleType, texts: Sequence[str]) -> list[bool]:
-    """Signatures and index of rensa and index with our number of minima and bands, candidates checked like ours."""
-    index = rensa.RMinHashLSH(threshold=0.8, num_perm=128, num_bands=16)
-    kept: list[Any] = []
-    flags = []
-    for text in texts:
-        signature = rensa.RMinHash(num_perm=128, seed=1)
-        signature.update(list(_shingles(text)))
-        double = any(kept[number].jaccard(signature) >= 0.8 for number in index.query(signature))
-        flags.append(double)
-        if not double:
-            index.insert(len(kept), signature)
-            kept.append(signature)
-    return flags
 
 
 # extraction
