@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from pathlib import Path
@@ -24,8 +26,10 @@ SHARD_TOKENS = 1 << 27
 """Tokens in a shard: 256 MiB of 16-bit ids."""
 _BATCH_CHARACTERS = 1 << 21
 """Documents are encoded together up to this size: enough for all processors to have work."""
+_BATCHES_AHEAD = 2
 _FINISHED_FILE = "finished.json"
 """A list of `_Finished`; there only until shards.json is."""
+_Ids = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,7 @@ class _Finished:
 class _Encoded:
     """The ids of a document, and how many bytes of UTF-8 they stand for."""
 
-    ids: np.ndarray[Any, Any]
+    ids: _Ids
     bytes: int
 
 
@@ -111,8 +115,8 @@ class _Packing:
 
     def _encoded(self, rows: Iterable[Document]) -> Iterator[_Encoded]:
         """The documents' ids and sizes, in order; many documents are encoded at a time, by all processors."""
-        for texts in _batches(row.text for row in rows):
-            for text, ids in zip(texts, self.tokenizer.encode_batch(texts), strict=True):
+        for texts, found in _encoded_ahead(self.tokenizer, _batches(row.text for row in rows)):
+            for text, ids in zip(texts, found, strict=True):
                 yield _Encoded(ids, len(utf8(text)))
 
     def _write(
@@ -148,6 +152,19 @@ class _Packing:
 
     def _kind(self) -> np.dtype[np.generic]:
         return np.dtype(self.tokenizer.dtype).newbyteorder("<")
+
+
+def _encoded_ahead(tokenizer: Tokenizer, batches: Iterable[list[str]]) -> Iterator[tuple[list[str], list[_Ids]]]:
+    """Each batch of texts with their ids; while one is written, the next are read and encoded."""
+    waiting = deque[tuple[list[str], Future[list[_Ids]]]]()
+    with ThreadPoolExecutor(1) as thread:
+        for texts in batches:
+            waiting.append((texts, thread.submit(tokenizer.encode_batch, texts)))
+            if len(waiting) > _BATCHES_AHEAD:
+                first, found = waiting.popleft()
+                yield first, found.result()
+        for first, found in waiting:
+            yield first, found.result()
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
