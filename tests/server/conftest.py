@@ -19,6 +19,7 @@ from selftaught.inference.scheduling import Batch
 from selftaught.server import running
 from selftaught.server.api import application
 from selftaught.server.limits import Limits
+from selftaught.server.protocol import Protocol
 from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer
 from tests.reference.networks import network
@@ -68,7 +69,7 @@ class Heard(logging.Handler):
 @contextlib.contextmanager
 def listening_to_complaints():
     heard = Heard()
-    loggers = [logging.getLogger(name) for name in ("selftaught.server", "uvicorn.error")]
+    loggers = [logging.getLogger(name) for name in ("selftaught.server", "uvicorn.error", "asyncio")]
     for logger in loggers:
         logger.addHandler(heard)
     try:
@@ -91,7 +92,13 @@ def _serving(limits, key, loaded):
     app = application(loaded or models(), limits=limits or Limits(slots=3), key=key)
     listening = running.listen("127.0.0.1", 0)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="on", ws="none", timeout_graceful_shutdown=1
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        http=Protocol,
+        ws="none",
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -191,3 +191,35 @@ def test_a_failed_step_costs_its_texts_only(monkeypatch):
 def test_limits_that_let_nothing_through_are_refused(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong)).replace("_", "-")):
         Limits(**wrong)
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v1/completions", "/"])
+@pytest.mark.parametrize("answered", [False, True])
+def test_bodies_that_are_no_http_are_told_so_and_leave_no_traceback(server, path, answered):
+    """A length of a chunk that is none, before and after the request has been answered (`server` must not complain)."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as opened:
+        head = f"POST {path} HTTP/1.1\r\nhost: {host}:{port}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+        opened.sendall(head + (b"3\r\nabc\r\n" if answered else b"zzz\r\n\r\n"))
+        if answered and path != "/v1/completions":  # which waits for the whole body
+            assert opened.recv(12) == b"HTTP/1.1 405" if path == "/" else b"HTTP/1.1 404"
+        if answered:
+            opened.sendall(b"zzz\r\n\r\n")
+        told = b"".join(iter(lambda: opened.recv(4096), b""))
+    if not answered:
+        assert told.startswith(b"HTTP/1.1 400")
+        assert json.loads(told.partition(b"\r\n\r\n")[2])["error"]["message"]
+    assert server.client.get("/healthz").status_code == 200
+    assert server.settles()
+
+
+@pytest.mark.usefixtures("slow")
+def test_what_follows_a_request_and_is_no_http_ends_the_connection(server):
+    opened = connection(server, {**LONG, "max_tokens": 30, "stream": True})
+    assert opened.recv(12) == b"HTTP/1.1 200"
+    opened.sendall(b"\xff\xfe\r\n\r\n")
+    told = b"".join(iter(lambda: opened.recv(4096), b""))
+    opened.close()
+    assert b"data: [DONE]" in told
+    assert told.count(b"HTTP/1.1") == 1
+    assert server.settles()

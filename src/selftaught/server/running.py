@@ -100,6 +100,7 @@ def serve(
     import uvicorn
 
     from selftaught.server.api import application
+    from selftaught.server.protocol import Protocol
 
     _tell_problems()
     config = uvicorn.Config(
@@ -108,6 +109,7 @@ def serve(
         access_log=False,
         server_header=False,
         lifespan="on",
+        http=Protocol,
         ws="none",
         timeout_graceful_shutdown=max(1, round(limits.grace_seconds)),
     )
