@@ -35,7 +35,7 @@ def fresh(tmp_path, monkeypatch):
 
 
 def rounded(model, weights):
-    """The network with its matrices, and what they are multiplied with, as a format holds them, in float32."""
+    """Reads with the network's matrices, and what they are multiplied with, as a format holds them, in float32."""
     changed = copy.deepcopy(model)
     matrices = [module for module in changed.blocks.modules() if isinstance(module, torch.nn.Linear)]
     for matrix in [*matrices, *([changed.head] if changed.head is not None else [])]:
@@ -45,15 +45,20 @@ def rounded(model, weights):
         else:
             matrix.weight.data = matrix.weight.to(getattr(torch, weights)).float()
         matrix.register_forward_pre_hook(lambda _, given: (narrowed(given[0], weights),))
-    return changed
+    decoder = Decoder(changed)
+    if changed.head is not None:
+        decoder.__dict__["_head"] = changed.head  # which is not called otherwise: only its matrix is used
+    return decoder
 
 
 def narrowed(inputs, weights):
-    """bfloat16, or for int8 one of 2 * 16256 + 1 numbers between the largest of a token and its negative."""
+    """bfloat16, or for int8 multiples of a 127th of the largest of each 64 numbers of a token."""
     if weights != "int8":
         return inputs.to(getattr(torch, weights)).float()
-    scale = inputs.abs().amax(-1, keepdim=True) / (127 * 128)
-    return (inputs / scale).round() * scale
+    size = inputs.shape[-1]
+    parts = torch.nn.functional.pad(inputs, (0, -size % 64)).unflatten(-1, (-1, 64))
+    scale = parts.abs().amax(-1, keepdim=True) / 127
+    return ((parts / scale).round() * scale).flatten(-2)[..., :size]
 
 
 def logits_of(decoder):
@@ -73,6 +78,11 @@ def relative_error(found, expected):
     return float((found - expected).norm() / expected.norm())
 
 
+def usual_error(found, expected):
+    """Of a token's logits, the median: numbers near the middle of two are rounded either way, which moves those of a few."""
+    return float(((found - expected).norm(dim=-1) / expected.norm(dim=-1)).median())
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_the_compiled_pass_is_the_plain_one(name):
     model = network(**KINDS[name])
@@ -82,14 +92,14 @@ def test_the_compiled_pass_is_the_plain_one(name):
 
 
 @pytest.mark.parametrize("name", ["gpt1", "others"])
-@pytest.mark.parametrize(("weights", "tolerance"), [("bfloat16", 2.5e-3), ("int8", 1.2e-4)])
-def test_with_lighter_weights_it_is_the_plain_one_of_rounded_numbers(name, weights, tolerance):
+@pytest.mark.parametrize("weights", ["bfloat16", "int8"])
+def test_with_lighter_weights_it_is_the_plain_one_of_rounded_numbers(name, weights):
     model = network(**KINDS[name])
     if model.head is None:  # so that embeddings, which stay as they are, and head can be told apart
         model = network(**KINDS[name], tied=False)
-    found, expected = logits_of(compiled.decoder(model, weights)), logits_of(Decoder(rounded(model, weights)))
-    assert relative_error(found, expected) < tolerance  # numbers near the middle of two are rounded either way
-    assert relative_error(logits_of(Decoder(model)), expected) > 1.4 * tolerance
+    found, expected = logits_of(compiled.decoder(model, weights)), logits_of(rounded(model, weights))
+    assert usual_error(found, expected) < 1e-6
+    assert usual_error(logits_of(Decoder(model)), expected) > 1e-3
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -178,7 +188,7 @@ def test_a_cache_may_have_room_for_the_text_alone(length, weights):
 def test_heads_of_any_size_attend_as_pytorch_does(size, weights):
     """Head sizes that have code of their own and others; texts that end within and at the end of sixteen positions."""
     model = network(channels=2 * size, heads=2, context=48)
-    found, expected = compiled.decoder(model, weights), Decoder(rounded(model, weights))
+    found, expected = compiled.decoder(model, weights), rounded(model, weights)
     caches = found.cache(), expected.cache()
     text = [(7 * place + 3) % 50 for place in range(40)]
     logits = [one.prefill(cache, 0, text, every=True) for one, cache in zip((found, expected), caches, strict=True)]
@@ -222,13 +232,13 @@ def test_a_cache_folder_that_cannot_be_written_is_no_error(fresh):
     assert type(compiled.decoder(network())) is CompiledDecoder
 
 
-@pytest.mark.parametrize("without", ["-mno-avx512bf16 -mno-avx512vnni", "-mno-avx512f"])
+@pytest.mark.parametrize("without", ["-mno-avx512bf16 -mno-avx512vnni", "-mno-avx512f", "-mno-avx512f -mno-avxvnni"])
 def test_a_processor_without_wide_vectors_gets_the_same(fresh, monkeypatch, without):
     if platform.machine() != "x86_64":
         pytest.skip("switches x86 instructions off")
     monkeypatch.setenv("CC", f"cc {without}")
     assert compiled.library() is not None
-    for weights, tolerance in (("float32", 1e-5), ("bfloat16", 2.5e-3), ("int8", 1.2e-4)):
+    for weights in ("float32", "bfloat16", "int8"):
         model = network(**KINDS["others"])
         found = logits_of(compiled.decoder(model, weights))
-        assert relative_error(found, logits_of(Decoder(rounded(model, weights)))) < tolerance
+        assert usual_error(found, logits_of(rounded(model, weights))) < 1e-6

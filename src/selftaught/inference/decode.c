@@ -5,8 +5,8 @@
    tokens are read with it or on the number of threads: every sum is made in one order, or of integers.
 
    Weights are float32, bfloat16, or int8 with a scale for each output. What they are multiplied with is rounded to the same
-   format just before, because processors multiply two small numbers faster than a large one: to bfloat16, or, for int8, to 15
-   bits with a scale for each token, as two digits of 8 bits. Everything else is float32.
+   format just before, because processors multiply two small numbers faster than a large one: to bfloat16, or, for int8, to 8
+   bits with a scale for each 64 numbers of a token. Everything else is float32.
 
    Compiled on first use by inference/compiled.py for the machine that it runs on; its twin in PyTorch is inference/decoding.py. */
 
@@ -31,17 +31,16 @@
 #define BLOCK (LANES * VECTORS)
 #define STEP (BLOCK * 4) /* bytes of weights for each word of the inputs */
 #ifdef __AVX512F__
-#define TOGETHER 6 /* rows whose sums stay in registers: 4 vectors of weights times 6 rows, of 32 registers */
+#define TOGETHER 6 /* rows whose sums stay in registers: 4 vectors of weights times 6 rows, of 32 registers; of int8 half as many */
 #else
 #define TOGETHER 1
 #endif
-#define PIECE 32   /* words of the inputs: 8 KiB of a block stay in the nearest cache while all rows are multiplied with them */
+#define PIECE 2    /* chunks of the inputs: 8 KiB of a block stay in the nearest cache while all rows are multiplied with them */
 #define MOST 48    /* rows whose sums stay there too */
 #define AHEAD 8192 /* bytes: less, and memory has not answered yet; int8 needs more than bfloat16 */
 #define NEXT 2048  /* lines of the next matrix that are fetched while others are waited for, */
 #define FIRST 64   /* and of these before */
 #define OFFSET 128 /* added to int8 weights */
-#define DIGIT 128  /* inputs of int8 matrices are high * DIGIT + low */
 #define FEW 16     /* tokens that every thread makes ready for itself, which is less than waiting for one another */
 
 typedef float floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -49,6 +48,7 @@ typedef int32_t integers __attribute__((vector_size(4 * LANES), aligned(4), may_
 typedef uint32_t words __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef uint16_t half __attribute__((may_alias));
 typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2)));
+typedef signed char bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 #if defined(__clang__) || __GNUC__ >= 12 /* lanes of two vectors: 0 to 15 of the first, 16 to 31 of the second */
 #define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -203,10 +203,35 @@ static void normalise(const float *x, const float *norm, float *y, int channels,
 
 /* --- Matrices. */
 
+/* Round 64 numbers to 8 bits; what these are multiples of. */
+static float narrow_to_int8(const float *x, signed char *to, int32_t *start) {
+    floats largest = {0};
+    integers sum = {0};
+    for (int i = 0; i < 4 * LANES; i += LANES) {
+        const floats size = (floats)(*(const integers *)(x + i) & 0x7fffffff);
+        const integers larger = size > largest;
+        largest = (floats)((larger & (integers)size) | (~larger & (integers)largest));
+    }
+    float most = 1e-30f;
+    for (int i = 0; i < LANES; i++) most = largest[i] > most ? largest[i] : most;
+    const float scale = 127 / most;
+    for (int i = 0; i < 4 * LANES; i += LANES) {
+        const floats shifted = *(const floats *)(x + i) * scale + 12582912.0f; /* rounds to an integer in the low bits */
+        const integers whole = (integers)shifted - 0x4b400000;
+        sum += whole;
+        *(bytes *)(to + i) = __builtin_convertvector(whole, bytes);
+    }
+    int32_t all = 0;
+    for (int i = 0; i < LANES; i++) all += sum[i];
+    *start = -OFFSET * all;
+    return most / 127;
+}
+
+/* Tokens in the format of the weights, in chunks of 16 words: chunk after chunk, in each the 16 words of every token. */
 typedef struct {
-    uint32_t *word; /* rows of `words` each: one for each token, or its two digits */
-    int32_t *start; /* for int8: what sums of each row begin with, to take away what the offset of the weights adds */
-    float *scale;   /* for int8: of each token */
+    uint32_t *word;
+    float *scale;   /* for int8: of each chunk and token */
+    int32_t *start; /* for int8: what sums of a chunk begin with, to take away what the offset of the weights adds */
     int words, rows;
 } Inputs;
 
@@ -215,41 +240,24 @@ static int words_of(int inputs, enum format format) {
     return (inputs + a_word - 1) / a_word;
 }
 
-static int rows_of(int tokens, enum format format) { return format == INT8 ? 2 * tokens : tokens; }
+static int chunks_of(int words) { return (words + LANES - 1) / LANES; }
 
-/* Round a token's numbers to the format of the weights. Missing ones at the end of the last word are 0. */
+/* Round a token's numbers to the format of the weights. Missing ones at the end are 0. */
 static void narrow(const float *x, int count, enum format format, const Inputs *to, int t) {
-    uint32_t *word = to->word + (long)rows_of(t, format) * to->words;
-    if (format == FLOAT32) {
-        memcpy(word, x, count * sizeof(float));
-        return;
+    const int a_chunk = LANES * (format == FLOAT32 ? 1 : format == BFLOAT16 ? 2 : 4);
+    float last[4 * LANES] = {0};
+    for (int chunk = 0; chunk < chunks_of(to->words); chunk++, x += a_chunk, count -= a_chunk) {
+        const long place = (long)chunk * to->rows + t;
+        uint32_t *word = to->word + place * LANES;
+        const float *from = x;
+        if (count < a_chunk) from = memcpy(last, x, count * sizeof(float));
+        if (format == FLOAT32)
+            memcpy(word, from, LANES * sizeof(float));
+        else if (format == BFLOAT16)
+            for (int i = 0; i < 2 * LANES; i++) ((half *)word)[i] = narrowed(from[i]);
+        else
+            to->scale[place] = narrow_to_int8(from, (signed char *)word, to->start + place);
     }
-    if (format == BFLOAT16) {
-        half *to_half = (half *)word;
-        to_half[2 * to->words - 1] = 0;
-        for (int i = 0; i < count; i++) to_half[i] = narrowed(x[i]);
-        return;
-    }
-    float largest = 1e-30f;
-#pragma omp simd reduction(max : largest)
-    for (int i = 0; i < count; i++) largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
-    const float range = 127 * DIGIT, scale = range / largest;
-    int8_t *high = (int8_t *)word, *low = (int8_t *)(word + to->words);
-    for (int i = 0; i < 4; i++) high[4 * to->words - 1 - i] = low[4 * to->words - 1 - i] = 0;
-    for (int i = 0; i < count; i++) {
-        float shifted = x[i] * scale + 12582912.0f; /* rounds to an integer in the low bits */
-        int32_t value;
-        memcpy(&value, &shifted, 4);
-        value -= 0x4b400000;
-        high[i] = (int8_t)((value + DIGIT / 2) >> 7);
-        low[i] = (int8_t)(value - DIGIT * ((value + DIGIT / 2) >> 7));
-    }
-    int32_t high_sum = 0, low_sum = 0;
-#pragma omp simd reduction(+ : high_sum, low_sum)
-    for (int i = 0; i < count; i++) high_sum += high[i], low_sum += low[i];
-    to->start[2 * t] = -OFFSET * high_sum;
-    to->start[2 * t + 1] = -OFFSET * low_sum;
-    to->scale[t] = largest / range;
 }
 
 /* Lanes of `sum` plus the products of the numbers in each word of `weight` and in the word `x`. */
@@ -269,7 +277,14 @@ static inline __attribute__((always_inline)) floats plus_bfloat16(floats sum, wo
 
 static inline __attribute__((always_inline)) integers plus_int8(integers sum, words weight, uint32_t x) {
 #ifdef __AVX512VNNI__
-    return (integers)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)weight, _mm512_set1_epi32(x));
+    const integers all = (integers){0} + (int32_t)x; /* GCC 12 makes copies of what _mm512_dpbusd_epi32 adds to */
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weight), "v"(all));
+    return sum;
+#elif defined(__AVXVNNI__)
+    __m256i half[2], parts[2];
+    memcpy(half, &weight, sizeof half), memcpy(parts, &sum, sizeof parts);
+    for (int i = 0; i < 2; i++) parts[i] = _mm256_dpbusd_avx_epi32(parts[i], half[i], _mm256_set1_epi32(x));
+    return *(integers *)parts;
 #else /* numbers 0 and 2, then 1 and 3, as pairs of 16 bits */
     const words even = weight & 0x00ff00ff, odd = weight >> 8 & 0x00ff00ff;
     const int32_t x0 = (int8_t)x, x1 = (int8_t)(x >> 8), x2 = (int8_t)(x >> 16), x3 = (int8_t)(x >> 24);
@@ -286,68 +301,66 @@ static inline __attribute__((always_inline)) integers plus_int8(integers sum, wo
 #endif
 }
 
-/* Sums of a piece of a block for some rows of inputs, after those of the pieces before it; the number of rows is known when this
-   is compiled, so that the sums stay in registers. */
-#define BLOCK_SUMS(NAME, TYPE, PLUS, START)                                                                           \
-    static inline __attribute__((always_inline)) void NAME(                                                           \
-        const char *weight, const Inputs *inputs, int begin, int end, int first, int rows, int ahead, float *sums) {  \
-        const long count = inputs->words;                                                                             \
-        const uint32_t *x = inputs->word + first * count;                                                             \
-        TYPE sum[TOGETHER][VECTORS];                                                                                  \
-        for (int r = 0; r < rows; r++)                                                                                \
-            for (int v = 0; v < VECTORS; v++)                                                                         \
-                if (begin) sum[r][v] = *(const TYPE *)(sums + r * BLOCK + v * LANES); else sum[r][v] = (TYPE){0} + START; \
-        for (int i = begin; i < end; i++, weight += STEP) {                                                           \
-            if (ahead) {                                                                                              \
-                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++) __builtin_prefetch(weight + AHEAD + 64 * v); \
-            }                                                                                                         \
-            words w[VECTORS];                                                                                         \
-            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++) w[v] = *(const words *)(weight + 64 * v);       \
-            _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)                                                    \
-                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                             \
-                    sum[r][v] = PLUS(sum[r][v], w[v], x[r * count + i]);                                              \
-        }                                                                                                             \
-        for (int r = 0; r < rows; r++)                                                                                \
-            for (int v = 0; v < VECTORS; v++) *(TYPE *)(sums + r * BLOCK + v * LANES) = sum[r][v];                    \
-    }
-BLOCK_SUMS(float32_sums, floats, plus_float32, 0)
-BLOCK_SUMS(bfloat16_sums, floats, plus_bfloat16, 0)
-BLOCK_SUMS(int8_sums, integers, plus_int8, inputs->start[first + r])
+#define EACH_ROW _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)
+#define EACH_VECTOR _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)
 
-#define FOR_ROWS(piece_sums, rows)                                                                                    \
-    case rows: piece_sums(weight, inputs, begin, end, first, rows, ahead, sums); break;
-#if TOGETHER == 6
-#define FOR_FORMAT(piece_sums)                                                                                        \
-    switch (rows) {                                                                                                   \
-        FOR_ROWS(piece_sums, 1) FOR_ROWS(piece_sums, 2) FOR_ROWS(piece_sums, 3)                                       \
-        FOR_ROWS(piece_sums, 4) FOR_ROWS(piece_sums, 5) FOR_ROWS(piece_sums, 6)                                       \
+/* Add to the sums of some rows of inputs the products with chunks `begin` to `end` of a block. Format and number of rows are
+   known when this is compiled, so that the sums stay in registers, and for int8 the whole numbers of a chunk too. */
+static inline __attribute__((always_inline)) void piece_sums(
+    const char *weight, enum format format, const Inputs *inputs, int begin, int end, int first, int rows, int ahead, float *sums) {
+    floats sum[TOGETHER][VECTORS];
+    integers whole[TOGETHER][VECTORS];
+    EACH_ROW EACH_VECTOR sum[r][v] = *(const floats *)(sums + r * BLOCK + v * LANES);
+    for (int chunk = begin; chunk < end; chunk++) {
+        const long place = (long)chunk * inputs->rows + first;
+        const uint32_t *x = inputs->word + place * LANES;
+        const int count = inputs->words - chunk * LANES < LANES ? inputs->words - chunk * LANES : LANES;
+        if (format == INT8) EACH_ROW EACH_VECTOR whole[r][v] = (integers){0} + inputs->start[place + r];
+        for (int i = 0; i < count; i++, weight += STEP) {
+            words w[VECTORS];
+            if (ahead) EACH_VECTOR __builtin_prefetch(weight + AHEAD + 64 * v);
+            EACH_VECTOR w[v] = *(const words *)(weight + 64 * v);
+#ifdef __AVX512F__ /* else GCC reads them again for each row */
+            EACH_VECTOR __asm__("" : "+v"(w[v]));
+#endif
+            EACH_ROW EACH_VECTOR
+                if (format == FLOAT32) sum[r][v] = plus_float32(sum[r][v], w[v], x[r * LANES + i]);
+                else if (format == BFLOAT16) sum[r][v] = plus_bfloat16(sum[r][v], w[v], x[r * LANES + i]);
+                else whole[r][v] = plus_int8(whole[r][v], w[v], x[r * LANES + i]);
+        }
+        if (format == INT8)
+            EACH_ROW EACH_VECTOR sum[r][v] += __builtin_convertvector(whole[r][v], floats) * inputs->scale[place + r];
     }
+    EACH_ROW EACH_VECTOR *(floats *)(sums + r * BLOCK + v * LANES) = sum[r][v];
+}
+
+#define FOR_ROWS(format, rows)                                                                                        \
+    case rows: piece_sums(weight, format, inputs, begin, end, first, rows, ahead, sums); break;
+#if TOGETHER == 6
+#define FOR_FEW(format) FOR_ROWS(format, 1) FOR_ROWS(format, 2) FOR_ROWS(format, 3)
+#define FOR_MORE(format) FOR_ROWS(format, 4) FOR_ROWS(format, 5) FOR_ROWS(format, 6)
 #else
-#define FOR_FORMAT(piece_sums) switch (rows) { FOR_ROWS(piece_sums, 1) }
+#define FOR_FEW(format) FOR_ROWS(format, 1)
+#define FOR_MORE(format)
 #endif
 
 static void some_sums(
     const char *weight, enum format format, const Inputs *inputs, int begin, int end, int first, int rows, int ahead, float *sums) {
-    if (format == FLOAT32) FOR_FORMAT(float32_sums)
-    else if (format == BFLOAT16) FOR_FORMAT(bfloat16_sums)
-    else FOR_FORMAT(int8_sums)
+    if (format == FLOAT32) switch (rows) { FOR_FEW(FLOAT32) FOR_MORE(FLOAT32) }
+    else if (format == BFLOAT16) switch (rows) { FOR_FEW(BFLOAT16) FOR_MORE(BFLOAT16) }
+    else switch (rows) { FOR_FEW(INT8) }
 }
 
 static void block_sums(const char *weight, enum format format, const Inputs *inputs, int first, int rows, float *sums) {
-    const int piece = rows > 2 * FEW ? inputs->words : PIECE; /* many rows have to do with a block for longer than it takes to come */
-    for (int begin = 0; begin < inputs->words; begin += piece, weight += (long)piece * STEP) {
-        const int end = inputs->words - begin < piece ? inputs->words : begin + piece;
-        for (int r = 0; r < rows; r += TOGETHER)
-            some_sums(weight, format, inputs, begin, end, first + r, rows - r < TOGETHER ? rows - r : TOGETHER, !r, sums + r * BLOCK);
-    }
-}
-
-/* Make of the integer sums of a token's two digits what they stand for, in place of the first. */
-static void join_digits(float *sums, const float *scale, float inputs_scale) {
-    for (int o = 0; o < BLOCK; o += LANES) {
-        const floats high = __builtin_convertvector(*(integers *)(sums + o), floats);
-        const floats low = __builtin_convertvector(*(integers *)(sums + BLOCK + o), floats);
-        *(floats *)(sums + o) = (high * DIGIT + low) * inputs_scale * *(const floats *)(scale + o);
+    const int together = format == INT8 ? (TOGETHER + 1) / 2 : TOGETHER;
+    const int chunks = chunks_of(inputs->words), parts = (rows + together - 1) / together;
+    memset(sums, 0, sizeof(float) * rows * BLOCK);
+    for (int begin = 0; begin < chunks; begin += PIECE, weight += (long)PIECE * LANES * STEP) {
+        const int end = chunks - begin < PIECE ? chunks : begin + PIECE;
+        for (int part = 0; part < parts; part++) { /* of equal size, nearly */
+            const int r = share_of(part, parts, rows), next = share_of(part + 1, parts, rows);
+            some_sums(weight, format, inputs, begin, end, first + r, next - r, !part, sums + r * BLOCK);
+        }
     }
 }
 
@@ -364,7 +377,6 @@ static void multiply(
     Worker *worker, const Matrix *matrix, enum format format, const Inputs *x, const float *base, float *y, int stride,
     enum after after) {
     const int blocks = (matrix->outputs + BLOCK - 1) / BLOCK;
-    const int each = rows_of(1, format);
     float sums[MOST * BLOCK];
     begin_stage(worker);
     for (int block; (block = next_portion(worker, blocks)) >= 0;) {
@@ -373,10 +385,11 @@ static void multiply(
         for (int first = 0; first < x->rows; first += MOST) {
             const int rows = x->rows - first < MOST ? x->rows - first : MOST;
             block_sums(weight, format, x, first, rows, sums);
-            for (int r = 0; r < rows; r += each) {
-                const int t = (first + r) / each;
+            for (int r = 0; r < rows; r++) {
+                const int t = first + r;
                 float *row = y + (long)t * stride + start, *sum = sums + r * BLOCK;
-                if (format == INT8) join_digits(sum, matrix->scale + start, x->scale[t]);
+                if (format == INT8)
+                    for (int o = 0; o < BLOCK; o++) sum[o] *= matrix->scale[start + o];
                 if (matrix->bias)
                     for (int o = 0; o < outputs; o++) sum[o] += matrix->bias[start + o];
                 if (after != STORE) gelu(sum, outputs, after == EXACT_GELU);
@@ -505,14 +518,16 @@ typedef struct {
 
 static long ready_size(const Network *net, long count) {
     const long width = net->feed > net->channels ? net->feed : net->channels;
-    return count * (net->channels + rows_of(1, net->format) * (words_of(width, net->format) + 1) + 1) + LANES;
+    return count * (net->channels + chunks_of(words_of(width, net->format)) * (LANES + 2L));
 }
 
 static Ready ready_in(float *room, const Network *net, int count) {
-    Ready ready = {.is_shared = count > FEW, .normal = room};
-    ready.inputs.scale = ready.normal + (long)count * net->channels;
-    ready.inputs.start = (int32_t *)ready.inputs.scale + count;
-    ready.inputs.word = (uint32_t *)ready.inputs.start + rows_of(count, net->format);
+    const int width = net->feed > net->channels ? net->feed : net->channels, chunks = chunks_of(words_of(width, net->format));
+    Ready ready = {.is_shared = count > FEW};
+    ready.inputs.word = (uint32_t *)room;
+    ready.inputs.scale = room + (long)count * chunks * LANES;
+    ready.inputs.start = (int32_t *)ready.inputs.scale + (long)count * chunks;
+    ready.normal = (float *)ready.inputs.start + (long)count * chunks;
     return ready;
 }
 
@@ -521,7 +536,7 @@ static void make_ready(
     Ready *ready, Worker *worker, const Network *net, const float *x, int width, const float *norm,
     const int32_t *which, int count) {
     ready->inputs.words = words_of(width, net->format);
-    ready->inputs.rows = rows_of(count, net->format);
+    ready->inputs.rows = count;
     begin_stage(worker);
     for (int mine = 0;; mine++) {
         const int t = ready->is_shared ? next_portion(worker, count) : mine;
@@ -651,7 +666,7 @@ int read_tokens(const Network *net, const Cache *cache, const Batch *batch, int 
     const long count = batch->count, channels = net->channels;
     /* For each thread a place for the score of each position, and for tokens; lines are not shared between threads. */
     const long scores = (cache->length + 2 * LANES - 1) / LANES * LANES, own = count > FEW ? 0 : (ready_size(net, count) + LANES - 1) / LANES * LANES;
-    const long all = count * (5 * channels + net->feed) + (count > FEW ? ready_size(net, count) : 0);
+    const long states = (count * (5 * channels + net->feed) + LANES - 1) / LANES * LANES, all = states + (count > FEW ? ready_size(net, count) : 0);
     float *room = aligned_alloc(64, (sizeof(float) * (all + threads * (scores + own)) + 127) / 64 * 64);
     atomic_int *taken = calloc((net->layers * STAGES_A_LAYER + 4L) * threads, sizeof(atomic_int));
     if (!room || !taken) {
@@ -664,7 +679,7 @@ int read_tokens(const Network *net, const Cache *cache, const Batch *batch, int 
     scratch.query_key_value = scratch.hidden + count * channels;
     scratch.mixed = scratch.query_key_value + 3 * count * channels;
     scratch.inner = scratch.mixed + count * channels;
-    float *shared = scratch.inner + count * net->feed;
+    float *shared = of_threads + states;
     Team team = {.taken = taken, .threads = threads};
 #ifdef _OPENMP
 #pragma omp parallel num_threads(threads)
