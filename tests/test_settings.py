@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tyro.conf import Positional
 
 from selftaught import settings
 from selftaught.errors import InputError, UsageError
@@ -156,3 +157,22 @@ def test_settings_that_were_not_there_yet_are_what_their_defaults_are() -> None:
     whole = settings.as_document(Plan())
     assert settings.completed({}, Plan) == whole
     assert settings.completed({"shape": {"layers": 3}, "gone": 1}, Plan) == whole | {"shape": {"layers": 3}, "gone": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(settings.Verb):
+    """Test verb with arguments."""
+
+    model: Positional[Path]
+    """A model."""
+    tasks: Positional[tuple[str, ...]] = ()
+    """Names."""
+    recipe: Positional[str] = "small"
+
+
+def test_arguments_without_a_flag_are_called_by_their_names(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            settings.resolve(Reading, ["--help"], prog="test")
+        assert "test [-h] MODEL [TASKS ...] [RECIPE] " in capsys.readouterr().out
+    assert settings.resolve(Reading, ["m", "a", "b"], prog="test").command.model == Path("m")

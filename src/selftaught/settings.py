@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -57,6 +57,7 @@ def resolve(
     """
     import tyro
 
+    _name_positionals(kind)
     command = tyro.cli(kind, args=list(argv), prog=prog, config=(tyro.conf.OmitArgPrefixes,))
     settings = getattr(command, "settings", None)
     if settings is None:
@@ -76,6 +77,22 @@ def resolve(
     sources.update(dict.fromkeys(flags, "flag"))
     changed: Any = command
     return Resolved(dataclasses.replace(changed, settings=_build(type(settings), values)), sources)
+
+
+def _name_positionals(kind: type[Any]) -> None:
+    """Let the help call what is given without a flag by the name of its field (MODEL), not by its type (PATH)."""
+    import tyro
+
+    positional: Any = tyro.conf.Positional
+    (marker,) = positional[Any].__metadata__
+    for field in dataclasses.fields(kind):
+        hint = get_type_hints(kind, include_extras=True)[field.name]
+        if marker not in getattr(hint, "__metadata__", ()):
+            continue
+        name, several = field.name.upper(), get_origin(get_args(hint)[0]) is tuple
+        needed = field.default is dataclasses.MISSING
+        shown = f"{name} ..." if several else name
+        kind.__annotations__[field.name] = Annotated[hint, tyro.conf.arg(metavar=shown if needed else f"[{shown}]")]
 
 
 def unknown_name(what: str, name: str, known: Iterator[str] | Mapping[str, Any] | Sequence[str]) -> UsageError:
