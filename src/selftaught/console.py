@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from selftaught import compute
-from selftaught.errors import SelftaughtError
+from selftaught.errors import OutputError, SelftaughtError
 
 QUIET_SECONDS = 15.0
 """Where there is no terminal (a log file, CI), a progress line is written this often instead of a bar."""
@@ -52,7 +52,8 @@ def is_json() -> bool:
 
 def line(text: str = "", *, style: str = "") -> None:
     """Write one line of plain text."""
-    _screen().print(Text(text, style=style))
+    with _output():
+        _screen().print(Text(text, style=style))
 
 
 def write(text: str) -> None:
@@ -79,7 +80,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
         drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(f"{cell:,.4g}" if isinstance(cell, float) else str(cell)) for cell in row))
-    _screen().print(drawn)
+    with _output():
+        _screen().print(drawn)
 
 
 def result(document: Any) -> None:
@@ -95,13 +97,25 @@ def row(document: Any) -> None:
 
 
 def _send(text: str) -> None:
-    """Write to standard output. Ends the program quietly if nobody reads any further, as after `| head`."""
-    try:
+    with _output():
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    """Writes to standard output. Ends the program quietly if nobody reads any further, as after `| head`.
+
+    Raises OutputError where what is written cannot be kept, as in a file on a full disk.
+    """
+    try:
+        yield
     except BrokenPipeError as problem:
         forget_output()
         raise SystemExit(0) from problem
+    except OSError as problem:
+        forget_output()
+        raise OutputError("cannot write to standard output", got=problem.strerror or str(problem)) from problem
 
 
 def is_read() -> bool:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -290,3 +292,27 @@ def test_a_reader_that_leaves_ends_it_quietly(model):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_ctrl_c_leaves_what_was_written_and_says_nothing_of_going_on(model):
+    words = [sys.executable, "-m", "selftaught", "generate", "--model", str(model), "the", "--tokens", "1000000"]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
+        assert process.stdout.read(8)  # it writes
+        process.send_signal(signal.SIGINT)
+        rest, problems = process.communicate()
+    assert process.returncode == INTERRUPTED
+    assert rest.endswith("\n")
+    assert "warning" not in rest + problems
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full (Linux)")
+def test_a_screen_that_takes_no_more_is_an_output_error(model):
+    words = [sys.executable, "-m", "selftaught", "generate", "--model", str(model), "the", "--tokens", "3"]
+    for more in ([], ["--json"]):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([*words, *more], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == OutputError.exit_code
+        assert done.stderr.startswith("selftaught: cannot write to standard output; got No space left")
+        assert len(done.stderr.splitlines()) == 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tyro.conf import Positional, UseAppendAction
 
 from selftaught import console, settings, storage
-from selftaught.errors import InputError, UsageError
+from selftaught.errors import INTERRUPTED, InputError, UsageError
 from selftaught.report.records import SAMPLES_FILE, Sample
 
 if TYPE_CHECKING:
@@ -99,7 +99,11 @@ def run(argv: Sequence[str]) -> None:
     command = resolved.command
     _check(command)
     if command.out is None:
-        _print(command)
+        try:
+            _print(command)
+        except KeyboardInterrupt as stopped:  # nothing is kept that the same command could continue
+            console.write("" if command.json else "\n")
+            raise SystemExit(INTERRUPTED) from stopped
         return
     inputs = {"model": command.model, "draft": command.draft, "prompts": command.prompts, "corpus": command.corpus}
     given = {name: path for name, path in inputs.items() if path is not None}
