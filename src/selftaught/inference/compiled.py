@@ -189,7 +189,7 @@ class CompiledDecoder(Decoder):
     ) -> torch.Tensor:
         count, number = len(tokens), ctypes.c_int32
         outputs = net.head.outputs
-        logits = torch.empty(len(wanted), -(-outputs // BLOCK) * BLOCK)
+        logits = torch.empty_strided((len(wanted), outputs), (-(-outputs // BLOCK) * BLOCK, 1))
         arrays = (
             (ctypes.c_int64 * count)(*tokens),
             (number * count)(*rows),
@@ -206,7 +206,7 @@ class CompiledDecoder(Decoder):
             pace.note(threads, time.perf_counter() - start)
         if failed:
             raise MemoryError
-        return logits[:, :outputs]
+        return logits
 
     def _pace(self, tokens: int) -> Pace:
         """Of passes over about as many tokens, with as many threads to choose from as PyTorch may use now."""

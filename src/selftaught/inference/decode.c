@@ -699,3 +699,84 @@ int read_tokens(const Network *net, const Cache *cache, const Batch *batch, int 
     free(taken);
     return 0;
 }
+
+/* --- Logits: what drawing a token asks of all of them, each in one pass. */
+
+/* The logarithm of the sum of the exponentials. */
+double log_total(const float *x, long count) {
+    floats most = (floats){0} - INFINITY;
+    long i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        const floats one = *(const floats *)(x + i);
+        const integers larger = one > most;
+        most = (floats)((larger & (integers)one) | (~larger & (integers)most));
+    }
+    float largest = -INFINITY;
+    for (int l = 0; l < LANES; l++) largest = most[l] > largest ? most[l] : largest;
+    for (long rest = i; rest < count; rest++) largest = x[rest] > largest ? x[rest] : largest;
+    if (isinf(largest)) return largest;
+    double total = 0;
+    for (i = 0; i < count; i += BLOCK * LANES) { /* floats add up few, doubles these sums */
+        const long end = count - i < BLOCK * LANES ? count : i + BLOCK * LANES;
+        floats sum = (floats){0};
+        long j = i;
+        for (; j + LANES <= end; j += LANES) {
+            float part[LANES];
+#pragma omp simd
+            for (int l = 0; l < LANES; l++) part[l] = exponential(x[j + l] - largest);
+            sum += *(floats *)part;
+        }
+        for (; j < end; j++) sum[0] += exponential(x[j] - largest);
+        for (int l = 0; l < LANES; l++) total += sum[l];
+    }
+    return largest + log(total);
+}
+
+typedef struct {
+    float value;
+    int32_t place;
+} Found;
+
+static void sink(Found *heap, int size, Found one) { /* put one where the smallest is, and the heap in order again */
+    int at = 0;
+    for (int child; (child = 2 * at + 1) < size; at = child) {
+        if (child + 1 < size && heap[child + 1].value < heap[child].value) child++;
+        if (heap[child].value >= one.value) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = one;
+}
+
+static int by_place(const void *one, const void *other) {
+    return (((const Found *)one)->place > ((const Found *)other)->place) - (((const Found *)one)->place < ((const Found *)other)->place);
+}
+
+/* Write the `most` largest numbers and their places, in the order of places. `heap` has room for them. Returns 0 where that cannot be said:
+   with numbers that are none, or as large as each other at the border. */
+int largest(const float *x, long count, int most, Found *heap, float *values, int64_t *places) {
+    for (int i = 0; i < most; i++) heap[i] = (Found){-INFINITY, -1};
+    int is_clear = 1;
+    for (long first = 0; first < count; first += BLOCK) {
+        const int size = count - first < BLOCK ? count - first : BLOCK;
+        const float least = heap[0].value;
+        int some = 0;
+#pragma omp simd reduction(| : some)
+        for (int i = 0; i < size; i++) some |= !(x[first + i] < least);
+        if (!some) continue;
+        for (int i = 0; i < size; i++) {
+            const float one = x[first + i];
+            if (one > heap[0].value) {
+                const float lost = heap[0].value;
+                sink(heap, most, (Found){one, (int32_t)(first + i)});
+                is_clear = heap[0].value > lost;
+            } else if (one != one)
+                return 0;
+            else if (one == heap[0].value)
+                is_clear = 0;
+        }
+    }
+    if (!is_clear) return 0;
+    qsort(heap, most, sizeof *heap, by_place);
+    for (int i = 0; i < most; i++) values[i] = heap[i].value, places[i] = heap[i].place;
+    return 1;
+}

@@ -18,6 +18,7 @@ from selftaught import compute
 from selftaught.errors import UsageError
 from selftaught.inference import compiled
 from selftaught.inference.decoding import Decoder
+from selftaught.inference.logits import log_total
 from selftaught.inference.ragged import RaggedCache
 from selftaught.inference.sampling import SamplingSettings, choose
 from selftaught.model.transformer import Transformer
@@ -85,12 +86,12 @@ class Writer:
 
 def described(logits_V: torch.Tensor, token: int, top: int = 0) -> Drawn:
     """A token with its probability under the logits, and the `top` most probable ones."""
-    total = logits_V.logsumexp(-1)
-    log_prob = float(logits_V[token] - total)
+    total = log_total(logits_V)
+    log_prob = float(logits_V[token]) - total
     best: tuple[tuple[int, float], ...] = ()
     if top:
-        values, ids = (logits_V - total).topk(min(top, len(logits_V)))
-        best = tuple(zip(ids.tolist(), values.tolist(), strict=True))
+        values, ids = logits_V.topk(min(top, len(logits_V)))
+        best = tuple((other, value - total) for other, value in zip(ids.tolist(), values.tolist(), strict=True))
     return Drawn(token, math.exp(log_prob), log_prob, best)
 
 

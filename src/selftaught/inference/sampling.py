@@ -14,6 +14,7 @@ from functools import lru_cache
 import torch
 
 from selftaught.errors import UsageError
+from selftaught.inference.logits import largest
 
 FIRST_SORTED = 512
 """Most probable tokens that usually reach any `top_p` together."""
@@ -104,14 +105,12 @@ def candidates(
     """Ids that may be drawn, in ascending order, and their probabilities, which sum to 1 (some may be 0)."""
     logits_V = penalised(logits_V, rules, prompt, drawn)
     if rules.temperature == 0:
-        return logits_V.argmax(dim=-1, keepdim=True), logits_V.new_ones(1)
+        return largest(logits_V, 1)[1], logits_V.new_ones(1)
     if 0 < rules.top_k < len(logits_V):  # only k candidates are looked at from here on
-        _, ids_K = logits_V.topk(rules.top_k, sorted=False)
-        ids_K, _ = ids_K.sort()
-        kept_K = logits_V[ids_K] / rules.temperature
+        kept_K, ids_K = largest(logits_V, rules.top_k)
     else:
-        ids_K, kept_K = _all_ids(len(logits_V)), logits_V
-        kept_K = kept_K if rules.temperature == 1 else kept_K / rules.temperature
+        kept_K, ids_K = logits_V, _all_ids(len(logits_V))
+    kept_K = kept_K if rules.temperature == 1 else kept_K / rules.temperature
     return ids_K, keep_min_p(keep_top_p(kept_K, rules.top_p), rules.min_p).softmax(-1)
 
 
@@ -129,9 +128,9 @@ def pick(ids_K: torch.Tensor, probabilities_K: torch.Tensor, generator: torch.Ge
     """
     if len(ids_K) == 1:
         return int(ids_K[0])
-    sums_K = probabilities_K.double().cumsum(-1)
-    place = torch.rand((), generator=generator, dtype=torch.float64) * sums_K[-1]
-    return int(ids_K[torch.searchsorted(sums_K, place, right=True).clamp_(max=len(ids_K) - 1)])
+    sums_K = probabilities_K.double().cumsum(-1).numpy()
+    place = torch.rand((), generator=generator, dtype=torch.float64).item() * sums_K[-1]
+    return int(ids_K[min(int(sums_K.searchsorted(place, side="right")), len(ids_K) - 1)])
 
 
 def distribution(
