@@ -287,7 +287,8 @@ class CompiledDecoder(Decoder):
 
     def _shared(self, tensor: torch.Tensor) -> int:
         """Where a tensor's numbers are; it is kept as long as the decoder is, but not the file that it may be mapped from."""
-        tensor = tensor.detach().clone() if self._gives_up else tensor
+        if self._gives_up:
+            tensor.data = tensor.detach().clone()
         self._kept.append(tensor)
         return tensor.data_ptr()
 
