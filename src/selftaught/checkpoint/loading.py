@@ -56,6 +56,11 @@ def load(path: str | Path, device: str = "cpu", *, tokenizer: str | Path | None 
     return _checked(model, Tokenizer.load(tokenizer) if tokenizer else own, folder, device)
 
 
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds a model of ours or Hugging Face's, or is a training run with checkpoints."""
+    return native.is_model(folder) or huggingface.is_model(folder) or bool(checkpoints(folder))
+
+
 def _file_reader(path: Path) -> Callable[[Path], Transformer] | None:
     """The reader of a single file that holds weights alone."""
     return nanogpt.load_nanogpt if nanogpt.is_nanogpt(path) else nanogpt.load_llmc if nanogpt.is_llmc(path) else None

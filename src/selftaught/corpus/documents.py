@@ -174,10 +174,16 @@ def count(path: str | Path, split: str = "train") -> int:
 
 
 def _is_corpus(path: Path) -> bool:
-    if not path.is_dir():
-        return False
-    if not split_file(path, "train").is_file():
+    if path.is_dir():
+        require_corpus(path)
+    return path.is_dir()
+
+
+def require_corpus(folder: Path) -> None:
+    """Raise InputError for what is not a corpus folder."""
+    if not split_file(folder, "train").is_file():
         raise InputError(
-            f"{path} is not a corpus folder", expected="train.jsonl.zst", hint="selftaught corpus local TEXT --out DIR"
+            f"{folder} is not a corpus folder",
+            expected="train.jsonl.zst",
+            hint="Type: selftaught corpus local TEXT --out DIR",
         )
-    return True

@@ -92,7 +92,7 @@ def find_archives(paths: Iterable[Path]) -> list[Path]:
         raise InputError(
             f"no pages in {', '.join(map(str, given))}",
             expected=f"files ending in {', '.join(ENDINGS)}, or a folder of them",
-            hint="selftaught corpus fetch LINKS --out DIR",
+            hint="Type: selftaught corpus fetch LINKS --out DIR",
         )
     return found
 

@@ -136,7 +136,7 @@ def links_of(folder: Path) -> Path:
     """The links of a folder. Raises InputError where there are none."""
     if not (folder / LINKS_FILE).is_file():
         raise InputError(
-            f"{folder} holds no links", expected=LINKS_FILE, hint="selftaught corpus links SUBMISSIONS --out DIR"
+            f"{folder} holds no links", expected=LINKS_FILE, hint="Type: selftaught corpus links SUBMISSIONS --out DIR"
         )
     return folder / LINKS_FILE
 

@@ -92,7 +92,7 @@ def by_overlap(out: Path, overlap: Path, scores: Sequence[Score]) -> list[Overla
         raise InputError(
             f"no examples in {overlap}",
             expected=EXAMPLES_FILE.format(name="TASK"),
-            hint="selftaught overlap CORPUS --data DATA --out DIR",
+            hint="Type: selftaught overlap CORPUS --data DATA --out DIR",
         )
     found = [split for score in scores if (split := _split(out, overlap, score)) is not None]
     if not found:

@@ -115,7 +115,7 @@ class ByEntailment:
                 "this model was not fine-tuned on entailment",
                 expected=f"a class {ENTAILMENT}",
                 got=", ".join(model.labels) or "no classes",
-                hint="selftaught finetune MODEL mnli --data DATA --out DIR",
+                hint="Type: selftaught finetune MODEL mnli --data DATA --out DIR",
             )
         self._model, self._place = model, model.labels.index(ENTAILMENT)
         self._phrases = [settings.parts.phrase(label.words) for label in labels]

@@ -42,7 +42,7 @@ def _drawn(items: Sequence[T], what: str, asked: Question) -> Sequence[T]:
     """As many questions as are wanted, drawn by the seed, in the order in which they were made."""
     if not items:
         raise InputError(
-            f"the held-out text of {asked.source} is too short for {what}", hint="name other tasks, or hold out more"
+            f"the held-out text of {asked.source} is too short for {what}", hint="Name other tasks, or hold out more."
         )
     draw = random.Random(asked.rules.seed)
     places = sorted(draw.sample(range(len(items)), min(asked.rules.most_questions, len(items))))
@@ -55,7 +55,7 @@ def _bits_per_byte(asked: Question, split: str) -> Result:
         _texts_of(asked.source, split), most_bytes=asked.rules.most_bytes, seed=asked.rules.seed
     )
     if not any(text.units for text in chosen):
-        raise InputError(f"{asked.source} has no {split} text", hint="name other tasks, or hold out more")
+        raise InputError(f"{asked.source} has no {split} text", hint="Name other tasks, or hold out more.")
     answers = asking.texts(asked, f"{split}: bits per byte", chosen, stride=0, unit="documents")
     per_token = marking.ratio([one.nats for one in answers], [one.tokens for one in answers])
     protocol = f"{split} documents up to {asked.rules.most_bytes:,} bytes, seed {asked.rules.seed}; windows that do not overlap"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selftaught import console, storage
-from selftaught.checkpoint import huggingface, loading, native
+from selftaught.checkpoint import loading
 from selftaught.compute import ALONE, Group
 from selftaught.evaluation import running
 from selftaught.evaluation.protocols import EvaluateSettings
@@ -19,14 +19,10 @@ MODELS_FOLDER = "models"
 def models(run: str | Path) -> list[Path]:
     """The models in a folder that is no model itself: those in its `models`, or in it. Nothing for a single model."""
     folder = Path(run)
-    if not folder.is_dir() or _is_model(folder):
+    if not folder.is_dir() or loading.is_model(folder):
         return []
     inside = folder / MODELS_FOLDER if (folder / MODELS_FOLDER).is_dir() else folder
-    return sorted(path for path in inside.iterdir() if path.is_dir() and _is_model(path))
-
-
-def _is_model(folder: Path) -> bool:
-    return native.is_model(folder) or huggingface.is_model(folder) or bool(loading.checkpoints(folder))
+    return sorted(path for path in inside.iterdir() if path.is_dir() and loading.is_model(path))
 
 
 def evaluate_sizes(

@@ -100,7 +100,7 @@ def find(folder: Path) -> Path:
     below = sorted(path.parent for path in folder.rglob(f"{BEST}/{DESCRIPTION_FILE}") if is_finetuned(path.parent))
     if not below:
         raise InputError(
-            f"no fine-tuned model in {folder}", hint="selftaught finetune MODEL TASK --data DATA --out DIR"
+            f"no fine-tuned model in {folder}", hint="Type: selftaught finetune MODEL TASK --data DATA --out DIR"
         )
     kinds = sorted({path.parent.parent.relative_to(folder).as_posix() for path in below})
     if len(kinds) > 1:

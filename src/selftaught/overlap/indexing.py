@@ -125,6 +125,6 @@ def read_content(folder: Path) -> Content:
     """What a saved filter holds. Raises InputError where there is none."""
     if not (folder / PARAMETERS_FILE).is_file():
         raise InputError(
-            f"no index in {folder}", expected=PARAMETERS_FILE, hint="selftaught overlap index TEXT --out DIR"
+            f"no index in {folder}", expected=PARAMETERS_FILE, hint="Type: selftaught overlap index TEXT --out DIR"
         )
     return storage.read_json(folder / PARAMETERS_FILE, Parameters).content

@@ -11,7 +11,7 @@ import numpy as np
 
 from selftaught import storage
 from selftaught.corpus import documents
-from selftaught.errors import InputError, UsageError
+from selftaught.errors import UsageError
 from selftaught.overlap.bloom import Bloom
 from selftaught.overlap.chunks import Workers, workers
 from selftaught.overlap.comparing import Side, Test, measure_set, overlaps
@@ -84,12 +84,7 @@ def _index(folder: Path, named: Sequence[Test], sets: Sequence[DataSet], rules: 
 
 
 def _training(corpus: Path, out: Path, rules: OverlapSettings) -> Side:
-    if not documents.split_file(corpus, "train").is_file():
-        raise InputError(
-            f"{corpus} is not a corpus folder",
-            expected="train.jsonl.zst",
-            hint="selftaught corpus local TEXT --out DIR",
-        )
+    documents.require_corpus(corpus)
     return Side(name="train", members=filter_of(corpus, out, rules), texts=text_of(corpus))
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from selftaught import console, storage
 from selftaught.corpus import documents
 from selftaught.corpus.ngrams import words
-from selftaught.errors import InputError
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.sampling import SamplingSettings
 from selftaught.overlap import bootstrap, contexts, diversity, gap, occurrences
@@ -54,12 +53,7 @@ def measure_memorization(
     held-out text that is long enough, MismatchError where the index is of another text.
     """
     rules, corpus, out = settings or MemorizeSettings(), Path(corpus), Path(out)
-    if not documents.split_file(corpus, "train").is_file():
-        raise InputError(
-            f"{corpus} is not a corpus folder",
-            expected="train.jsonl.zst",
-            hint="selftaught corpus local TEXT --out DIR",
-        )
+    documents.require_corpus(corpus)
     if not isinstance(model, LanguageModel):
         model = LanguageModel.load(model, device=rules.device, precision=rules.precision)
     started = time.monotonic()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from selftaught import compute, console
-from selftaught.checkpoint import huggingface, loading, native
+from selftaught.checkpoint import loading
 from selftaught.errors import InputError, MissingExtraError, OutputError, UsageError
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.recasting import WeightFormat
@@ -29,13 +29,13 @@ def require_extra() -> None:
 
 def find(folder: Path) -> list[Path]:
     """The model that a folder is, or all models up to two folders below it. Raises InputError if there are none."""
-    if _is_model(folder):
+    if loading.is_model(folder):
         return [folder]
     found = [
         path
         for depth in range(1, _DEPTH + 1)
         for path in sorted(folder.glob("/".join("*" * depth)))
-        if path.is_dir() and not re.fullmatch(r"step-\d+", path.name) and _is_model(path)
+        if path.is_dir() and not re.fullmatch(r"step-\d+", path.name) and loading.is_model(path)
     ]
     if not found:
         raise InputError(
@@ -44,10 +44,6 @@ def find(folder: Path) -> list[Path]:
             got="no such folder" if not folder.is_dir() else "none of these",
         )
     return found
-
-
-def _is_model(folder: Path) -> bool:
-    return native.is_model(folder) or huggingface.is_model(folder) or bool(loading.checkpoints(folder))
 
 
 def load(

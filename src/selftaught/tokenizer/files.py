@@ -92,7 +92,7 @@ def read(place: Path) -> Vocabulary:
     raise InputError(
         f"no tokenizer in {place}",
         expected=" or ".join([*(f"{encoder} and {merges}" for encoder, merges in _PAIRS), TOKENIZER_FILE]),
-        hint="selftaught tokenizer learn CORPUS --out DIR",
+        hint="Type: selftaught tokenizer learn CORPUS --out DIR",
     )
 
 

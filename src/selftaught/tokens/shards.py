@@ -125,7 +125,9 @@ def read_index(folder: Path) -> Index:
     """Read shards.json."""
     if not (folder / INDEX_FILE).is_file():
         raise InputError(
-            f"no token shards in {folder}", expected=INDEX_FILE, hint="selftaught pack CORPUS --tokenizer DIR --out DIR"
+            f"no token shards in {folder}",
+            expected=INDEX_FILE,
+            hint="Type: selftaught pack CORPUS --tokenizer DIR --out DIR",
         )
     return storage.read_json(folder / INDEX_FILE, Index)
 

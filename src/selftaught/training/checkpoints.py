@@ -136,5 +136,5 @@ def require_same_tokenizer(tokenizer: Tokenizer, shards: Shards) -> None:
             f"the token shards in {shards.folder} were made with another tokenizer",
             expected=f"fingerprint {tokenizer.fingerprint[:12]}",
             got=shards.fingerprint[:12],
-            hint="make the shards again: selftaught pack",
+            hint="Type: selftaught pack CORPUS --tokenizer DIR --out DIR",
         )

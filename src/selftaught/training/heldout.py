@@ -23,7 +23,7 @@ class Heldout:
         Raises InputError if there is nothing to predict.
         """
         if shards.tokens < 2 or not shards.bytes:
-            raise InputError(f"{shards.folder} has no held-out text", hint="make the corpus with a larger --heldout")
+            raise InputError(f"{shards.folder} has no held-out text", hint="Make the corpus with a larger --heldout.")
         length = min(context, shards.tokens - 1)
         there = (shards.tokens - 1) // length
         count = min(max(1, tokens // length), there)

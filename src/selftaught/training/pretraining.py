@@ -246,7 +246,7 @@ class _Pretraining:
             raise DivergedError(
                 f"training diverged at step {step + 1}",
                 got=f"loss {result.loss}, gradient norm {result.gradient_norm}",
-                hint="start again in another folder with a smaller --peak-rate",
+                hint="Begin in another --out with a smaller --peak-rate.",
             )
         against = f"a limit of {limit:.3f}" if math.isfinite(limit) else "losses that are numbers"
         ending = "" if result.done else "; the step is left out"
