@@ -21,6 +21,8 @@ from selftaught.tokenizer.tokenizer import Tokenizer
 
 CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE = "config.json", "model.safetensors", "model.safetensors.index.json"
 PICKLED_FILE, PICKLED_INDEX_FILE = "pytorch_model.bin", "pytorch_model.bin.index.json"
+_MAPPED_BYTES = 1 << 20
+"""Tensors of so many are left in their file until they are used: embeddings, and matrices until they are turned."""
 _OUTER = {
     "before": {"tokens": "wte", "positions": "wpe", "norm": "ln_f"},
     "after": {"tokens": "tokens_embed", "positions": "positions_embed"},
@@ -89,7 +91,10 @@ class _Prefixed(Mapping[str, torch.Tensor]):
 
 
 class _Safetensors(Mapping[str, torch.Tensor]):
-    """Tensors of several files, each mapped from its file, so that memory holds what is used of it and can give it up again."""
+    """Tensors of several files, each read when it is asked for, so that no more than one is held twice.
+
+    Large ones are mapped from their file: memory holds what is used of them. Each takes the address space of the whole file.
+    """
 
     def __init__(self, paths: list[Path]) -> None:
         import safetensors
@@ -111,7 +116,7 @@ class _Safetensors(Mapping[str, torch.Tensor]):
 
         with safetensors.safe_open(self._path_of[name], framework="pt") as opened:
             tensor: torch.Tensor = opened.get_tensor(name)
-        return tensor
+            return tensor if tensor.nbytes >= _MAPPED_BYTES else tensor.clone()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._path_of)

@@ -76,21 +76,12 @@ def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a safetensors file, each mapped by itself: memory holds what is used of it, and is free when it is given up.
-
-    Raises DamagedFileError if it is no such file.
-    """
+    """Tensors of a safetensors file. Raises DamagedFileError if it is none."""
     import safetensors
-
-    def mapped(name: str) -> torch.Tensor:
-        with safetensors.safe_open(path, framework="pt") as opened:
-            tensor: torch.Tensor = opened.get_tensor(name)
-        return tensor
+    import safetensors.torch
 
     try:
-        with safetensors.safe_open(path, framework="pt") as opened:
-            names = list(opened.keys())
-        tensors = {name: mapped(name) for name in names}
+        tensors: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
     except OSError as problem:
         raise storage.input_error(path, problem) from problem
     except (safetensors.SafetensorError, json.JSONDecodeError) as problem:
