@@ -11,7 +11,7 @@ class Page:
     """The document, and headers that let only its own style and script do anything."""
 
     def __init__(self) -> None:
-        style, script = _read("page.css"), _read("page.js")
+        style, script = _read("page.css"), _read("page.js") + _read("lane.js")
         text = _read("page.html").replace("/* style */", style).replace("/* script */", script)
         self.html = text.encode()
         policy = (
