@@ -33,8 +33,9 @@ from selftaught.tokens.batches import Batches
 from selftaught.tokens.shards import INDEX_FILE, open_shards
 from selftaught.training.heldout import Heldout
 from selftaught.training.optimizer import Optimizer
-from selftaught.training.plan import TrainingPlan, modern, papers_style
+from selftaught.training.plan import TrainingPlan
 from selftaught.training.pretraining import pretrain
+from selftaught.training.recipes import modern, papers_style
 from selftaught.training.schedule import rate
 from selftaught.training.step import train_step
 from training import PLAIN_NAMES, Batch, Case, Plain, plain, renamed

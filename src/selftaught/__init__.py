@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from selftaught.tokenizer.learning import learn_tokenizer
     from selftaught.tokenizer.tokenizer import Tokenizer
     from selftaught.tokens.packing import pack
-    from selftaught.training.plan import TrainingPlan, recipes
+    from selftaught.training.plan import TrainingPlan
     from selftaught.training.pretraining import pretrain
+    from selftaught.training.recipes import recipes
 
 __version__ = "0.1.0"
 
@@ -60,7 +61,7 @@ _ROOMS = {
     "measure_overlap": "overlap.measuring",
     "pack": "tokens.packing",
     "pretrain": "training.pretraining",
-    "recipes": "training.plan",
+    "recipes": "training.recipes",
     "save": "checkpoint.native",
 }
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selftaught.report import figures
-from selftaught.report.figures import HEIGHT, WIDTH, Axis, Figure, Point, Series
+from selftaught.report.axes import Axis
+from selftaught.report.figures import HEIGHT, WIDTH, Figure, Point, Series
 
 POSITIVE = st.floats(1e-3, 1e9)
 

@@ -10,7 +10,8 @@ from selftaught.errors import InputError, UsageError
 from selftaught.model import cost
 from selftaught.tokens.shards import open_shards
 from selftaught.training import ladder
-from selftaught.training.plan import RECIPES, TrainingPlan
+from selftaught.training.plan import TrainingPlan
+from selftaught.training.recipes import RECIPES
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ from selftaught import settings
 from selftaught.cli import train
 from selftaught.errors import UsageError
 from selftaught.model import cost
-from selftaught.training.plan import RECIPES, TrainingPlan, recipes
+from selftaught.training.plan import TrainingPlan
+from selftaught.training.recipes import RECIPES, recipes
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selftaught.training.plan import RECIPES
+from selftaught.training.recipes import RECIPES
 from selftaught.training.schedule import rate
 from tests.training.conftest import plan
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from selftaught import console, settings, storage
 from selftaught.cli import stages
 from selftaught.errors import InputError, UsageError
-from selftaught.training.plan import RECIPES, TrainingPlan
+from selftaught.training.plan import TrainingPlan
+from selftaught.training.recipes import RECIPES
 
 LADDER_FILE, PAGE_FILE, RESULTS_FILE = "ladder.json", "report.html", "results.json"
 RECIPE = "laptop"

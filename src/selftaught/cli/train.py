@@ -12,7 +12,8 @@ from tyro.conf import Positional
 from selftaught import compute, console, settings, storage
 from selftaught.cli.watching import Watch
 from selftaught.report.records import LearningPoint
-from selftaught.training.plan import Style, TrainingPlan, recipes
+from selftaught.training.plan import TrainingPlan
+from selftaught.training.recipes import Style, recipes
 
 
 @dataclass(frozen=True, kw_only=True)

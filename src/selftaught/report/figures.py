@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from selftaught.report.axes import SMALLEST_RANGE, Axis, marks, short
+
 WIDTH, HEIGHT = 380, 250
 _LEFT, _TOP, _BOTTOM = 50, 26, 42
 _NARROWEST_RIGHT = 26
@@ -19,8 +21,6 @@ _LETTER = 7.1
 _LINE_HEIGHT = 15
 _LONGEST_LABEL = 14
 _COLOURS = 4
-_SMALLEST_RANGE = 1e-9
-"""Values that differ by less are drawn as equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,61 +70,6 @@ class Figure:
     dashed: bool = False
     """Each line has dashes of its own, for lines that may lie on each other."""
     note: str = ""
-
-
-class Axis:
-    """Maps values to a stretch of the drawing."""
-
-    def __init__(self, low: float, high: float, ends: tuple[float, float], *, log: bool = False) -> None:
-        self.low, self.high, self.ends, self.log = low, high, ends, log
-
-    def place(self, value: float) -> float:
-        """Where a value lies in the drawing."""
-        low, high = self._scaled(self.low), self._scaled(self.high)
-        share = (self._scaled(value) - low) / (high - low) if high > low else 0.5
-        return self.ends[0] + share * (self.ends[1] - self.ends[0])
-
-    def _scaled(self, value: float) -> float:
-        return math.log(max(value, self.low / 10)) if self.log else value
-
-    def ticks(self) -> list[float]:
-        """Round numbers along the axis."""
-        if not self.log:
-            return nice_ticks(self.low, self.high)
-        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        inside = [f * 10.0**p for p in powers for f in (1, 2, 5) if self.low <= f * 10.0**p <= self.high]
-        tens = [tick for tick in inside if math.log10(tick).is_integer()]
-        if len(tens) >= 3:
-            return tens[:: 1 + len(tens) // 10]
-        return inside if len(inside) >= 3 else nice_ticks(self.low, self.high, 4)
-
-
-def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers between low and high, about so many."""
-    if high - low < _SMALLEST_RANGE:
-        return [low]
-    raw = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def marks(ticks: Sequence[float], *, percent: bool = False) -> dict[float, str]:
-    """Ticks with their texts, all with equally many decimals where they are small."""
-    scaled = [tick * 100 if percent else tick for tick in ticks]
-    if any(value >= 1000 for value in scaled):
-        return {tick: short(tick) for tick in ticks}
-    decimals = next((d for d in range(4) if all(math.isclose(round(v, d), v, abs_tol=1e-9) for v in scaled)), 4)
-    return {tick: f"{value:.{decimals}f}{' %' if percent else ''}" for tick, value in zip(ticks, scaled, strict=True)}
-
-
-def short(value: float) -> str:
-    """A number in few characters: 1.2M, 350k, 0.25."""
-    for size, sign in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size * 0.9995:
-            return f"{value / size:.3g}{sign}"
-    return f"{value:.3g}"
 
 
 def draw(figure: Figure) -> str:
@@ -209,7 +154,7 @@ def _y_range(figure: Figure, points: list[Point]) -> tuple[float, float]:
 
 def _padded(values: list[float], *, log: bool, share: float) -> tuple[float, float]:
     low, high = min(values), max(values)
-    if high - low < _SMALLEST_RANGE:
+    if high - low < SMALLEST_RANGE:
         return (low / 2, high * 2) if log else (low - (abs(low) * 0.05 or 0.05), high + (abs(high) * 0.05 or 0.05))
     if log:
         factor = (high / low) ** share

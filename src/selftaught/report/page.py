@@ -10,6 +10,7 @@ from typing import Any
 from selftaught import storage
 from selftaught.report import (
     along,
+    axes,
     charts,
     figures,
     finetuning,
@@ -111,7 +112,7 @@ def _template() -> Any:
         "shaded": lambda pieces: tables.shaded(pieces, _LONGEST_SAMPLE),
         "prompt": lambda text: text if len(text) <= _LONGEST_PROMPT else "... " + text[-_LONGEST_PROMPT:],
         "excerpt": lambda text: text if len(text) <= _LONGEST_EXCERPT else text[:_LONGEST_EXCERPT] + " ...",
-        "short": figures.short,
+        "short": axes.short,
         "spark": _spark,
         "command_line": tables.command_line,
         "duration": duration,

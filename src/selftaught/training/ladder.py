@@ -18,7 +18,8 @@ from selftaught.model.initial import initialise
 from selftaught.model.transformer import Transformer
 from selftaught.tokens.shards import Shards, open_shards
 from selftaught.training.optimizer import Optimizer
-from selftaught.training.plan import RECIPES, TrainingPlan, muon_rate
+from selftaught.training.plan import TrainingPlan
+from selftaught.training.recipes import RECIPES, muon_rate
 from selftaught.training.step import train_step
 
 HEAD_SIZE = 32
