@@ -272,6 +272,21 @@ def test_mistakes_are_named(server, name):
 
 
 @pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"temperature": -1}, "temperature: expected float >= 0.0, got -1"),
+        ({"n": "3"}, "n: expected int | null, got str"),
+        ({"stop": ["a", "b" * 5000]}, 'stop[1]: expected str of length <= 512, got "' + "b" * 59),
+        ({"prompt": [1, None]}, "prompt[1]: expected int | str | array, got null"),
+        ({"stream_options": {"include": True}}, "Object contains unknown field include"),
+        ([1], "Expected object, got array"),
+    ],
+)
+def test_mistakes_say_what_was_expected_and_what_came(server, body, told):
+    assert server.client.post("/v1/completions", json=body).json()["error"]["message"] == told
+
+
+@pytest.mark.parametrize(
     ("method", "path", "status"),
     [
         ("GET", "/v1/completions", 405),

@@ -20,7 +20,7 @@ from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.sampling import SamplingSettings
 from selftaught.inference.scheduling import Request
 from selftaught.server.limits import Limits
-from selftaught.server.problems import ProblemError
+from selftaught.server.problems import ProblemError, misfit
 from selftaught.server.texts import Piece, Placed, written
 from selftaught.tokenizer.files import END_OF_TEXT
 
@@ -79,16 +79,9 @@ def decode(body: bytes, kind: type[Kind]) -> Kind:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as problem:
-        raise ProblemError(400, str(problem), param=_field(str(problem))) from problem
+        raise misfit(problem, body) from problem
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as problem:
         raise ProblemError(400, f"the body is not JSON: {problem}") from problem
-
-
-def _field(message: str) -> str | None:
-    """The name of the field in msgspec's `... - at `$.name`` or `unknown field `name``."""
-    parts = message.split("`")
-    named = [part.removeprefix("$.") for part in parts[1::2] if part.startswith("$.")]
-    return named[-1].split("[")[0] if named else parts[-2] if "unknown field" in message else None
 
 
 @dataclass(frozen=True, kw_only=True)

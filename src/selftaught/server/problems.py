@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from typing import Any
+
 import msgspec
+
+_SHOWN = 60
+"""Characters of a value that an error repeats."""
 
 
 class ProblemError(Exception):
@@ -32,3 +39,24 @@ class ProblemError(Exception):
         if self.status == 401:
             headers["www-authenticate"] = "Bearer"
         return headers
+
+
+def misfit(problem: msgspec.ValidationError, body: bytes) -> ProblemError:
+    """What to say of a field that is not what it should be: its name, what was expected and what came."""
+    expected, _, place = str(problem).replace("`", "").partition(" - at $.")
+    if unknown := re.search("unknown field (.*)", expected):
+        return ProblemError(400, expected, param=unknown[1])
+    steps = re.findall(r"[^.\[\]]+", place)
+    came = "" if "got" in expected else _came(body, steps)
+    message = f"{place}: {expected[:1].lower()}{expected[1:]}{came}" if place else expected
+    return ProblemError(400, message, param=steps[0] if steps else None)
+
+
+def _came(body: bytes, steps: list[str]) -> str:
+    """What stands at a place of a request that is JSON, as far as Python knows such numbers."""
+    with contextlib.suppress(msgspec.DecodeError, LookupError, TypeError, ValueError):
+        value: Any = msgspec.json.decode(body)
+        for step in steps:
+            value = value[int(step) if isinstance(value, list) else step]
+        return f", got {msgspec.json.encode(value).decode():.{_SHOWN}}"
+    return ""
