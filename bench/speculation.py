@@ -23,7 +23,7 @@ from selftaught import compute, storage
 from selftaught.inference import generation
 from selftaught.inference.generation import Drawn
 from selftaught.inference.language_model import LanguageModel
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.inference.speculation import Speculator
 
 PROMPT = "The"

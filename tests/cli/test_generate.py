@@ -14,7 +14,7 @@ from selftaught.cli.generate import PRESETS, GenerateSettings
 from selftaught.cli.main import main
 from selftaught.errors import INTERRUPTED, InputError, MismatchError, OutputError, UsageError
 from selftaught.inference.language_model import load
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.report.records import Sample
 from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer

@@ -12,7 +12,7 @@ from selftaught.inference.compiled import CompiledDecoder
 from selftaught.inference.decoding import Decoder
 from selftaught.inference.generation import Request
 from selftaught.inference.ragged import RaggedCache
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from tests.reference.networks import KINDS, network
 
 LONG = [number % 50 for number in range(25)]

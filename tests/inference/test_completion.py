@@ -13,7 +13,7 @@ from selftaught.inference import completion, generation, prompting
 from selftaught.inference.completion import Asked, complete
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.prompting import Prompt
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.model.initial import initialise
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer

@@ -11,7 +11,7 @@ from selftaught.errors import UsageError
 from selftaught.inference import generation
 from selftaught.inference.decoding import Decoder
 from selftaught.inference.generation import Request
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from tests.reference import generator
 from tests.reference.networks import network
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from selftaught.checkpoint import native
 from selftaught.errors import UsageError
 from selftaught.inference.language_model import LanguageModel, load
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.inference.textstream import TextStream
 from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer

@@ -6,7 +6,7 @@ import torch
 from selftaught.inference import compiled, generation, scheduling
 from selftaught.inference.decoding import Decoder
 from selftaught.inference.generation import Request
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from tests.reference.networks import network
 
 PROMPT = [(5 * place + 2) % 50 for place in range(20)]

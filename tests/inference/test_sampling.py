@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from selftaught import compute
 from selftaught.errors import UsageError
 from selftaught.inference import sampling
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from tests.reference import sampler
 
 LOGITS = st.lists(st.floats(-8, 8), min_size=2, max_size=12, unique_by=lambda value: round(value, 2))

@@ -13,7 +13,7 @@ from selftaught import compute
 from selftaught.errors import UsageError
 from selftaught.inference import compiled, generation, likelihood, reading, scheduling
 from selftaught.inference.decoding import Decoder
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.inference.scheduling import Batch, Request
 from tests.reference import generator
 from tests.reference.networks import network

@@ -10,7 +10,7 @@ from selftaught import compute
 from selftaught.errors import MismatchError, UsageError
 from selftaught.inference import compiled, generation, sampling
 from selftaught.inference.decoding import Decoder
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.inference.speculation import Speculator, settle
 from tests.reference.networks import network
 

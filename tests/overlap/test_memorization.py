@@ -16,7 +16,7 @@ from selftaught.corpus.documents import Document, FunnelRow
 from selftaught.corpus.ngrams import words
 from selftaught.errors import InputError, MismatchError, UsageError
 from selftaught.inference.language_model import LanguageModel
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.overlap import contexts, indexing
 from selftaught.overlap.drawing import ANSWERS_FILE, Answers
 from selftaught.overlap.memorization import REAL, measure_memorization

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,33 +11,19 @@ from tyro.conf import Positional, UseAppendAction
 
 from selftaught import console, settings, storage
 from selftaught.errors import INTERRUPTED, InputError, UsageError
+from selftaught.inference.rules import SamplingSettings
 from selftaught.report.records import SAMPLES_FILE, Sample
 
 if TYPE_CHECKING:
     from selftaught.inference.language_model import LanguageModel
-    from selftaught.inference.sampling import SamplingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateSettings:
+class GenerateSettings(SamplingSettings):
     """How text is drawn."""
 
     tokens: int = 200
     """Most tokens to draw."""
-    temperature: float = 1.0
-    """Divides the logits; 0 takes the most probable token always."""
-    top_k: int = 40
-    """Draw among the k most probable tokens (GPT-2 paper, section 8.3: 40); 0 among all."""
-    top_p: float = 1.0
-    """Draw among the fewest tokens whose probabilities sum to at least p."""
-    min_p: float = 0.0
-    """Draw among tokens at least p times as probable as the most probable one; 0 among all."""
-    repetition_penalty: float = 1.0
-    """Divides positive and multiplies negative logits of tokens that prompt or text hold already; 1 for none."""
-    frequency_penalty: float = 0.0
-    """Taken from the logit of a token for each time that it was drawn."""
-    presence_penalty: float = 0.0
-    """Taken from the logit of a token that was drawn at least once."""
     stop: UseAppendAction[tuple[str, ...]] = ()
     """Text before which a continuation ends; may be given several times."""
     suffix: str = ""
@@ -173,17 +159,7 @@ def _model(command: Generate) -> LanguageModel:
 
 
 def _rules(asked: GenerateSettings) -> SamplingSettings:
-    from selftaught.inference.sampling import SamplingSettings
-
-    return SamplingSettings(
-        temperature=asked.temperature,
-        top_k=asked.top_k,
-        top_p=asked.top_p,
-        min_p=asked.min_p,
-        repetition_penalty=asked.repetition_penalty,
-        frequency_penalty=asked.frequency_penalty,
-        presence_penalty=asked.presence_penalty,
-    )
+    return SamplingSettings(**{field.name: getattr(asked, field.name) for field in fields(SamplingSettings)})
 
 
 def _samples(command: Generate) -> list[Sample]:

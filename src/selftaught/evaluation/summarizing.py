@@ -12,7 +12,7 @@ from selftaught.evaluation.experiments import Question, Result
 from selftaught.evaluation.measuring import Baseline, Measured
 from selftaught.inference import prompting
 from selftaught.inference.prompting import Prompt
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.tasks import marking, summaries
 from selftaught.tasks.summaries import Article, RougeScorer
 

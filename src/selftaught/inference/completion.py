@@ -13,7 +13,8 @@ import torch
 
 from selftaught.errors import UsageError
 from selftaught.inference.forest import Forest, Node
-from selftaught.inference.sampling import SamplingSettings, choose
+from selftaught.inference.rules import SamplingSettings
+from selftaught.inference.sampling import choose
 from selftaught.inference.trees import shared_beginning
 from selftaught.model.transformer import Transformer
 

@@ -20,7 +20,8 @@ from selftaught.inference import compiled
 from selftaught.inference.decoding import Decoder
 from selftaught.inference.logits import log_total
 from selftaught.inference.ragged import RaggedCache
-from selftaught.inference.sampling import SamplingSettings, choose
+from selftaught.inference.rules import SamplingSettings
+from selftaught.inference.sampling import choose
 from selftaught.model.transformer import Transformer
 
 

@@ -15,7 +15,7 @@ from selftaught.errors import MismatchError, UsageError
 from selftaught.inference import compiled, generation, likelihood, reading, writing
 from selftaught.inference.decoding import Decoder
 from selftaught.inference.recasting import WeightFormat
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.inference.speculation import Speculator
 from selftaught.inference.textstream import TextStream
 from selftaught.inference.trees import Pair

@@ -12,7 +12,7 @@ import torch
 from selftaught import compute
 from selftaught.inference import completion
 from selftaught.inference.language_model import LanguageModel
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.tokenizer.tokenizer import Tokenizer
 
 GREEDY = SamplingSettings(temperature=0)

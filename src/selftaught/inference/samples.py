@@ -8,7 +8,7 @@ from selftaught import compute
 from selftaught.inference import beam, generation, writing
 from selftaught.inference.generation import Drawn, Request
 from selftaught.inference.language_model import LanguageModel
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.report.records import Sample
 
 

@@ -20,7 +20,8 @@ from selftaught.errors import UsageError
 from selftaught.inference.decoding import Decoder, Piece
 from selftaught.inference.generation import check, described, window
 from selftaught.inference.ragged import common
-from selftaught.inference.sampling import SamplingSettings, choose
+from selftaught.inference.rules import SamplingSettings
+from selftaught.inference.sampling import choose
 
 READ_A_STEP = 256
 """Tokens of prompts that a step reads at most: enough to be fast, few enough that the other texts do not halt."""

@@ -14,7 +14,8 @@ import torch
 from selftaught.errors import MismatchError
 from selftaught.inference.decoding import Decoder
 from selftaught.inference.generation import Drawn, check, described
-from selftaught.inference.sampling import SamplingSettings, choose, distribution, pick
+from selftaught.inference.rules import SamplingSettings
+from selftaught.inference.sampling import choose, distribution, pick
 
 FIRST_AHEAD, MOST_AHEAD = 4, 8
 """Tokens proposed at a time: one more after all were kept, one less after fewer than half were."""

@@ -11,7 +11,7 @@ import msgspec
 from selftaught import compute, storage
 from selftaught.errors import DamagedFileError, MismatchError
 from selftaught.inference.language_model import LanguageModel, LogProb
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.report.records import Sample
 
 ANSWERS_FILE = "answers.jsonl"

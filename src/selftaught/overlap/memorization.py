@@ -11,7 +11,7 @@ from selftaught import console, storage
 from selftaught.corpus import documents
 from selftaught.corpus.ngrams import words
 from selftaught.inference.language_model import LanguageModel
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.overlap import bootstrap, contexts, diversity, gap, occurrences
 from selftaught.overlap.bloom import Bloom
 from selftaught.overlap.chunks import workers

@@ -14,7 +14,7 @@ import numpy as np
 from selftaught import console
 from selftaught.corpus import documents
 from selftaught.corpus.ngrams import ngram_hashes, word_places
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.overlap import frequent
 from selftaught.overlap.drawing import Answers
 from selftaught.overlap.frequent import Found

@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from selftaught.errors import UsageError
 from selftaught.inference.language_model import LanguageModel
-from selftaught.inference.sampling import SamplingSettings
+from selftaught.inference.rules import SamplingSettings
 from selftaught.inference.scheduling import Request
 from selftaught.server.limits import Limits
 from selftaught.server.problems import ProblemError, misfit
