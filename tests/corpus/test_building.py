@@ -1,82 +1,13 @@
-"""Pages to text, and the default web: what is served, linked to, fetched and kept."""
+"""The default web: what is served, linked to, fetched and kept."""
 
 from __future__ import annotations
 
-import gzip
-import json
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from selftaught.corpus import building, documents, standard_library
 from selftaught.corpus.building import BuildSettings, build_default
-from selftaught.corpus.extractors import ExtractorName, extract_text, tidied
-from tests.reference.words import f1
-
-PAGE = """<html><head><title>t</title><script>var x = "never";</script></head><body><nav><a href="/">Home</a></nav><article>
-<h1>Kettles</h1>{}</article><footer>Imprint</footer></body></html>"""
-
-
-def test_the_main_text_of_a_page_is_found() -> None:
-    paragraphs = [
-        f"Paragraph {number} tells how a kettle&nbsp;is cleaned with vinegar and water." for number in range(6)
-    ]
-    text = extract_text(PAGE.format("".join(f"<p>{one}</p>" for one in paragraphs)).encode(), "text/html")
-    assert all(one.replace("&nbsp;", " ") in text for one in paragraphs)
-    assert "never" not in text
-
-
-def test_layout_is_left_out() -> None:
-    assert tidied("|  | cell\u00a0one |  | two |\nplain | text\n|  |") == "cell one | two\nplain | text\n"
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"\x00\xff\xfe", b"<p", b"<" * 5000, b"<div>" * 3000, b"<?xml encoding='x'?><p>"]
-)
-@pytest.mark.parametrize("extractor", ["quality", "fast"])
-def test_no_page_is_too_broken(body: bytes, extractor: ExtractorName) -> None:
-    assert isinstance(extract_text(body, "text/html", extractor), str)
-
-
-FLOORS = {"readability": (0.941, 0.945), "cleaneval-dev": (0.860, 0.845), "dragnet-part": (0.913, 0.842)}
-"""F1 of words that `quality` and `fast` had when they were chosen, less half a hundredth."""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FLOORS)
-def test_extraction_does_not_fall_below_what_it_was(shared_data: Path, name: str) -> None:
-    folder = shared_data / "html" / name
-    rows = [json.loads(line) for gold in folder.glob("gold*.jsonl") for line in gold.read_bytes().splitlines()]
-    pages = [(gzip.decompress((folder / row["file"]).read_bytes()), row["gold_text"]) for row in rows]
-    for extractor, floor in zip(get_args(ExtractorName), FLOORS[name], strict=True):
-        found = [f1(extract_text(body, "text/html", extractor), gold) for body, gold in pages]
-        assert sum(found) / len(found) >= floor, extractor
-
-
-STRINGS_FLOORS = (0.943, 0.888)
-
-
-@pytest.mark.slow
-def test_strings_that_must_and_must_not_be_found(shared_data: Path) -> None:
-    folder = shared_data / "html" / "trafilatura-part"
-    rows = [json.loads(line) for gold in folder.glob("gold*.jsonl") for line in gold.read_bytes().splitlines()]
-    for extractor, floor in zip(get_args(ExtractorName), STRINGS_FLOORS, strict=True):
-        right = wrong = wanted = 0
-        for row in rows:
-            text = plain(extract_text(gzip.decompress((folder / row["file"]).read_bytes()), "text/html", extractor))
-            right += sum(plain(one) in text for one in row["must_contain"])
-            wrong += sum(plain(one) in text for one in row["must_not_contain"])
-            wanted += len(row["must_contain"])
-        assert 2 * right / (right + wrong + wanted) >= floor, extractor
-
-
-def plain(text: str) -> str:
-    return " ".join(text.split())
-
-
-def test_plain_text_is_taken_as_it_is() -> None:
-    assert extract_text("é".encode(), "text/plain; charset=utf-8") == "é"
 
 
 def test_the_default_web_has_what_it_must_have() -> None:
