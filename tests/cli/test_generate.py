@@ -17,6 +17,7 @@ from selftaught.inference.language_model import load
 from selftaught.inference.rules import SamplingSettings
 from selftaught.report.records import Sample
 from selftaught.tokenizer import files
+from selftaught.tokenizer.gpt1 import GPT1Tokenizer
 from selftaught.tokenizer.tokenizer import Tokenizer
 from tests.reference.networks import network
 
@@ -316,3 +317,21 @@ def test_a_screen_that_takes_no_more_is_an_output_error(model):
         assert done.returncode == OutputError.exit_code
         assert done.stderr.startswith("selftaught: cannot write to standard output; got No space left")
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_words_of_gpt1_stay_apart(tmp_path, capsys):
+    tokens = ["<unk>", *"the", *(f"{letter}</w>" for letter in "the"), "th", "the</w>", "\n</w>"]
+    vocabulary = files.Vocabulary(
+        ids={token.encode(): place for place, token in enumerate(tokens) if place},
+        merges=((b"t", b"h"), (b"th", b"e</w>")),
+        end_of_text=0,
+        kind="gpt1",
+    )
+    huggingface.save(network(vocabulary=len(tokens), norm="after"), GPT1Tokenizer(vocabulary), tmp_path)
+    words = ("--model", tmp_path, "--tokens", 5, "the the")
+    run(*words, "--json")
+    (found,) = json.loads(capsys.readouterr().out)
+    run(*words)
+    assert capsys.readouterr().out == f"the the {found['text']}\n"
+    run(*words, "--samples", 2)
+    assert f"\nthe the {found['text']}\n" in capsys.readouterr().out

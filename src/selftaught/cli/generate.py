@@ -99,7 +99,7 @@ def run(argv: Sequence[str]) -> None:
         if opened.finished:
             console.line(f"{command.out} is finished")
         else:
-            storage.write_jsonl(opened.path(SAMPLES_FILE), _samples(command))
+            storage.write_jsonl(opened.path(SAMPLES_FILE), _samples(command, _model(command)))
             opened.declare(SAMPLES_FILE)
             console.line(f"samples are in {command.out}")
     if command.json:
@@ -127,25 +127,31 @@ def _check(command: Generate) -> None:
 
 
 def _print(command: Generate) -> None:
+    asked, model = command.settings, _model(command)
     if command.json:
-        console.result([settings.as_document(sample) for sample in _samples(command)])
+        console.result([settings.as_document(sample) for sample in _samples(command, model)])
         return
-    asked = command.settings
     if asked.beams or asked.samples > 1 or command.prompts or command.corpus:
         console.configure(json=True)  # progress is no part of the texts
-        found = _samples(command)
+        found = _samples(command, model)
         for number, sample in enumerate(found, start=1):
             heading = f"== {number} of {len(found)}: {sample.settings}\n" if len(found) > 1 else ""
-            console.write(f"{heading}{sample.prompt}{sample.text}\n")
+            console.write(f"{heading}{_begun(model, sample.prompt)}{sample.text}\n")
         return
-    model, rules = _model(command), _rules(asked)
+    rules = _rules(asked)
     for prompt in _prompts(command):
-        console.write(prompt)
+        console.write(_begun(model, prompt))
         for piece in model.stream(
             prompt, max_new_tokens=asked.tokens, sampling=rules, seed=asked.seed, stop=asked.stop
         ):
             console.write(piece)
         console.write("\n")
+
+
+def _begun(model: LanguageModel, prompt: str) -> str:
+    """A prompt as text that is gone on with: for GPT-1's tokenizer, whose words end with a blank, the last one too."""
+    ends = model.tokenizer.vocabulary.kind == "gpt1" and prompt and not prompt[-1].isspace()
+    return f"{prompt} " if ends else prompt
 
 
 def _model(command: Generate) -> LanguageModel:
@@ -162,11 +168,10 @@ def _rules(asked: GenerateSettings) -> SamplingSettings:
     return SamplingSettings(**{field.name: getattr(asked, field.name) for field in fields(SamplingSettings)})
 
 
-def _samples(command: Generate) -> list[Sample]:
+def _samples(command: Generate, model: LanguageModel) -> list[Sample]:
     from selftaught.inference import samples
 
     asked, rules, prompts = command.settings, _rules(command.settings), _prompts(command)
-    model = _model(command)
     with console.progress("sampling", len(prompts) * asked.samples, unit="samples") as bar:
         if asked.beams:
             return samples.searched(
