@@ -143,34 +143,67 @@ def _first_token(bench: SideBySide, contenders: Mapping[str, Generate], length: 
 
 @numba.njit(parallel=True, fastmath=True)  # type: ignore[untyped-decorator]
 def _sum(numbers: Any) -> Any:
+    """Each thread reads one part from its beginning to its end."""
     total = 0
     for place in numba.prange(len(numbers)):
         total += numbers[place]
     return total
 
 
+@numba.njit(parallel=True, fastmath=True)  # type: ignore[untyped-decorator]
+def _sum_of_fours(numbers: Any, threads: int) -> Any:
+    """Each thread reads four parts side by side."""
+    total, part = 0, len(numbers) // (4 * threads)
+    for thread in numba.prange(threads):
+        mine = numbers[4 * thread * part : 4 * (thread + 1) * part]
+        one, two, three, four = mine[:part], mine[part : 2 * part], mine[2 * part : 3 * part], mine[3 * part :]
+        for place in range(part):
+            total += one[place] + two[place] + three[place] + four[place]
+    return total
+
+
+@numba.njit(parallel=True, fastmath=True)  # type: ignore[untyped-decorator]
+def _sum_of_blocks(numbers: Any, threads: int) -> Any:
+    """Threads read blocks of 48 KiB in turn, as large as one of a matrix of ours in int8."""
+    total, size = 0, 6144
+    for thread in numba.prange(threads):
+        for first in range(thread * size, len(numbers), threads * size):
+            for place in range(first, min(first + size, len(numbers))):
+                total += numbers[place]
+    return total
+
+
 def _share_of_limit(bench: SideBySide, model: Transformer, prompt: int, formats: Sequence[WeightFormat]) -> None:
-    """One text, steps only, in turns with reading as many bytes as its weights have, some at a time."""
+    """One text, steps only, in turns with reading as many bytes as its weights have, in the order that is read fastest."""
     for weights in formats:
         numbers = np.ones(BYTES[weights] * matrix_weights(model) // 8, dtype=np.int64)
         decoder = compiled.decoder(model, weights)
         cache = decoder.cache()
         decoder.prefill(cache, 0, list(range(prompt)))
-        steps, reads = list[float](), list[float]()
-        for _ in range(2 * bench.repeats):
-            for work, seconds in ((partial(_sum, numbers), reads), (partial(decoder.step, cache, (0,), (0,)), steps)):
+        threads = torch.get_num_threads()
+        works: dict[str, Work] = {
+            "steps": partial(decoder.step, cache, (0,), (0,)),
+            "parts": partial(_sum, numbers),
+            "fours": partial(_sum_of_fours, numbers, threads),
+            "blocks": partial(_sum_of_blocks, numbers, threads),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in works}
+        for turn in range(2 * bench.repeats):
+            names = list(works)[turn % len(works) :] + list(works)[: turn % len(works)]
+            for name in names:
                 time.sleep(PAUSE)
-                work()
+                works[name]()
                 for _ in range(STEPS):
                     start = time.perf_counter()
-                    work()
-                    seconds.append(time.perf_counter() - start)
+                    works[name]()
+                    seconds[name].append(time.perf_counter() - start)
         gigabytes = numbers.nbytes / 1e9
         for name, pick in (("median", statistics.median), ("fastest", min)):
+            reads = min(pick(taken) for work, taken in seconds.items() if work != "steps")
             bench.note(
                 f"{weights}, batch 1, a step, {name}",
-                gigabytes / pick(steps),
-                gigabytes / pick(reads),
+                gigabytes / pick(seconds["steps"]),
+                gigabytes / reads,
                 "reading memory",
                 unit="GB/s",
                 larger_is_better=True,
