@@ -202,6 +202,19 @@ def test_another_turn_counts_its_own_tokens_only(page):
     page.locator("#status", has_text=re.compile("^done: 7 tokens")).wait_for()
 
 
+def test_a_text_that_ended_by_itself_says_so(browser):
+    with serving() as server:
+        opened = browser.new_page()
+        opened.goto(server.url)
+        opened.locator("#model option").first.wait_for(state="attached")
+        for count, reason in ((400, "stop"), (1, "length")):
+            told = server.ask(model="2x16", prompt="the foo", max_tokens=count, top_k=0, seed=1)
+            assert told["choices"][0]["finish_reason"] == reason
+            written(opened, count=count, top_k=0)
+            assert ("ended by itself" in opened.locator(".lane header").first.inner_text()) == (reason == "stop")
+        opened.close()
+
+
 def test_what_a_page_says_whose_server_is_gone(browser):
     opened = browser.new_page()
     with serving(loaded=dict(list(models().items())[:1])) as server:

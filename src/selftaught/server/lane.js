@@ -57,7 +57,7 @@ class Lane {
     const seconds = (performance.now() - this.start) / 1000;
     const known = this.tokens.filter((token) => token.logprob !== null && token.kind !== "given");
     const bits = -known.reduce((sum, token) => sum + token.logprob, 0) / Math.LN2 / Math.max(1, known.length);
-    this.facts.textContent = `${short(this.model.parameters)} parameters \u00b7 ${this.drawn} tokens, ${(this.drawn / seconds).toFixed(0)}/s \u00b7 ${bits.toFixed(2)} bits a token`;
+    this.facts.textContent = `${short(this.model.parameters)} parameters \u00b7 ${this.drawn} tokens, ${(this.drawn / seconds).toFixed(0)}/s \u00b7 ${bits.toFixed(2)} bits a token${choice.finish_reason === "stop" ? " \u00b7 ended by itself" : ""}`;
   }
 
   async write(prompt, signal, echo) {

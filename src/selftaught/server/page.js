@@ -78,7 +78,7 @@ async function work(chosenLanes, job) {
   writers = chosenLanes;
   const mine = writing = new AbortController();
   at("stop").disabled = false;
-  at("problem").hidden = true;
+  tell("reading");
   const start = performance.now();
   const ends = await Promise.allSettled(writers.map((lane) => job(lane, mine.signal)));
   if (writing !== mine) return;
