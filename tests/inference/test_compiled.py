@@ -193,6 +193,10 @@ def test_heads_of_any_size_attend_as_pytorch_does(size, weights):
     text = [(7 * place + 3) % 50 for place in range(40)]
     logits = [one.prefill(cache, 0, text, every=True) for one, cache in zip((found, expected), caches, strict=True)]
     assert relative_error(*logits) < (1e-5 if weights == "float32" else 1e-2)
+    alone, short = found.cache(), found.cache()
+    assert torch.equal(logits[0], torch.stack([found.step(alone, [0], [token])[0] for token in text]))
+    found.prefill(short, 0, text[:3])
+    assert torch.equal(logits[0][-1], found.prefill(short, 0, text[3:]))
 
 
 def test_a_text_is_the_same_to_the_last_bit_alone_and_in_a_batch():

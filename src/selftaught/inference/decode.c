@@ -41,6 +41,8 @@
 #define NEXT 2048  /* lines of the next matrix that are fetched while others are waited for, */
 #define FIRST 64   /* and of these before */
 #define OFFSET 128 /* added to int8 weights */
+#define RUN 16     /* tokens of a text that attend together: what they all see comes near once */
+#define QUERIES 4  /* and of these, whose means of the values stay in registers */
 #define FEW 16     /* tokens that every thread makes ready for itself, which is less than waiting for one another */
 
 typedef float floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -88,7 +90,7 @@ typedef struct {
     int32_t count, wanted;
     const int64_t *token;
     const int32_t *row, *place;
-    const int32_t *last; /* of those whose logits are wanted: which token */
+    const int32_t *last; /* of those whose logits are wanted, in order: which token */
     float *logits;       /* wanted rows of outputs of the head, a multiple of BLOCK each */
 } Batch;
 
@@ -430,20 +432,6 @@ static inline __attribute__((always_inline)) void fetch(const void *room, int is
     for (int line = 0; line < size * (is_bfloat16 ? 2 : 4); line += 64) __builtin_prefetch(first + line);
 }
 
-/* Some vectors of the weighted mean of values; meanwhile what is at `soon` is fetched, one number for each that is read. */
-static inline __attribute__((always_inline)) void mix(
-    const void *room, int is_bfloat16, long values, long soon, const float *score, int seen, int size, int vectors, float total,
-    float *mixed) {
-    floats sum[VECTORS];
-    for (int v = 0; v < vectors; v++) sum[v] = (floats){0};
-    for (int p = 0; p < seen; p++) {
-        fetch(room, is_bfloat16, soon + (long)p * size, size);
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) sum[v] += score[p] * remembered_at(room, values + (long)p * size + v * LANES, is_bfloat16);
-    }
-    for (int v = 0; v < vectors; v++) *(floats *)(mixed + v * LANES) = sum[v] / total;
-}
-
 /* Four sums of pairs, fours, eights and sixteens of lanes make of 16 vectors one, whose lane i is the sum of vector i. */
 static inline floats sums_of_lanes(floats *v) {
     for (int i = 0; i < 8; i++)
@@ -459,29 +447,24 @@ static inline floats sums_of_lanes(floats *v) {
            PICK(v[0], v[1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
 }
 
-/* mixed = the mean of the values that are seen, weighted by how well their keys fit the query. While keys are read what is at `soon`
-   is fetched, while values are read what is at `later`. `size` and the format of the cache are known when this is compiled, for
-   the usual sizes. */
-static inline __attribute__((always_inline)) void attend(
-    const void *room, int is_bfloat16, long keys, long values, long soon, long later, const float *query, int seen, int size, float scale, float *score,
-    float *mixed) {
+/* How well the keys of 16 positions fit a query; after the `last` position, that one's again. */
+static inline __attribute__((always_inline)) floats scores_of(
+    const void *room, int is_bfloat16, long keys, int first, int last, long soon, const float *query, int size) {
     const int whole = size / LANES * LANES;
-    floats largest = (floats){0} - INFINITY;
-    for (int first = 0; first < seen; first += LANES) {
-        floats sum[LANES];
+    floats sum[LANES];
 #pragma GCC unroll 16
-        for (int p = 0; p < LANES; p++) { /* after the last position, that one again */
-            fetch(room, is_bfloat16, soon + (long)(first + p) * size, size);
-            const long key = keys + (long)(first + p < seen ? first + p : seen - 1) * size;
-            sum[p] = (floats){0};
-            for (int i = 0; i < whole; i += LANES) sum[p] += *(const floats *)(query + i) * remembered_at(room, key + i, is_bfloat16);
-            for (int i = whole; i < size; i++) sum[p][i - whole] += query[i] * number_at(room, key + i, is_bfloat16);
-        }
-        const floats found = sums_of_lanes(sum) * scale;
-        *(floats *)(score + first) = found;
-        const integers larger = found > largest;
-        largest = (floats)((larger & (integers)found) | (~larger & (integers)largest));
+    for (int p = 0; p < LANES; p++) {
+        if (soon >= 0) fetch(room, is_bfloat16, soon + (long)(first + p) * size, size);
+        const long key = keys + (long)(first + p < last ? first + p : last) * size;
+        sum[p] = (floats){0};
+        for (int i = 0; i < whole; i += LANES) sum[p] += *(const floats *)(query + i) * remembered_at(room, key + i, is_bfloat16);
+        for (int i = whole; i < size; i++) sum[p][i - whole] += query[i] * number_at(room, key + i, is_bfloat16);
     }
+    return sums_of_lanes(sum);
+}
+
+/* Make of scores probabilities, not yet divided by their sum, which is returned. */
+static __attribute__((noinline)) float shares(float *score, int seen, floats largest) {
     float most = largest[0], total = 0;
     for (int i = 1; i < LANES; i++) most = largest[i] > most ? largest[i] : most;
 #pragma omp simd reduction(+ : total)
@@ -489,25 +472,134 @@ static inline __attribute__((always_inline)) void attend(
         score[p] = exponential(score[p] - most);
         total += score[p];
     }
-    int start = 0;
-    for (; start + BLOCK <= size; start += BLOCK)
-        mix(room, is_bfloat16, values + start, start ? values : later, score, seen, size, VECTORS, total, mixed + start);
-    for (; start + LANES <= size; start += LANES)
-        mix(room, is_bfloat16, values + start, start ? values : later, score, seen, size, 1, total, mixed + start);
-    for (; start < size; start++) {
-        float sum = 0;
-        for (int p = 0; p < seen; p++) sum += score[p] * number_at(room, values + (long)p * size + start, is_bfloat16);
-        mixed[start] = sum / total;
-    }
+    return total;
 }
 
-#define ATTEND(is_bfloat16, size) attend(cache->room, is_bfloat16, keys, keys + per_part, soon, later, query, seen, size, scale, score, mixed)
+static inline __attribute__((always_inline)) floats larger_of(floats a, floats b) {
+    const integers larger = a > b;
+    return (floats)((larger & (integers)a) | (~larger & (integers)b));
+}
+
+#define EACH_QUERY _Pragma("GCC unroll 4") for (int q = 0; q < queries; q++)
+#define EACH_OF(vectors) _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++)
+
+/* Some vectors of the weighted means of values, for queries that see one position more each than the one before; meanwhile what is at
+   `soon` is fetched, one number for each that is read. */
+static inline __attribute__((always_inline)) void mix(
+    const void *room, int is_bfloat16, long values, long soon, const float *score, long width, int queries, int seen, int size, int vectors,
+    const float *total, float *mixed, long stride) {
+    floats sum[QUERIES][VECTORS];
+    EACH_QUERY EACH_OF(vectors) sum[q][v] = (floats){0};
+    for (int p = 0; p < seen; p++) {
+        if (soon >= 0) fetch(room, is_bfloat16, soon + (long)p * size, size);
+        floats value[VECTORS];
+        EACH_OF(vectors) value[v] = remembered_at(room, values + (long)p * size + v * LANES, is_bfloat16);
+        EACH_QUERY EACH_OF(vectors) sum[q][v] += score[q * width + p] * value[v];
+    }
+    EACH_QUERY
+        for (int p = seen; p < seen + q; p++)
+            EACH_OF(vectors)
+                sum[q][v] += score[q * width + p] * remembered_at(room, values + (long)p * size + v * LANES, is_bfloat16);
+    EACH_QUERY EACH_OF(vectors) *(floats *)(mixed + q * stride + v * LANES) = sum[q][v] / total[q];
+}
+
+static inline __attribute__((always_inline)) void mix_all(
+    const void *room, int is_bfloat16, long values, long soon, const float *score, long width, int queries, int seen, int size,
+    const float *total, float *mixed, long stride) {
+    int start = 0;
+    for (; start + BLOCK <= size; start += BLOCK, soon = soon < 0 ? soon : values)
+        mix(room, is_bfloat16, values + start, soon, score, width, queries, seen, size, VECTORS, total, mixed + start, stride);
+    for (; start + LANES <= size; start += LANES, soon = soon < 0 ? soon : values)
+        mix(room, is_bfloat16, values + start, soon, score, width, queries, seen, size, 1, total, mixed + start, stride);
+    for (; start < size; start++)
+        for (int q = 0; q < queries; q++) {
+            float sum = 0;
+            for (int p = 0; p < seen + q; p++) sum += score[q * width + p] * number_at(room, values + (long)p * size + start, is_bfloat16);
+            mixed[q * stride + start] = sum / total[q];
+        }
+}
+
+/* mixed = the mean of the values that are seen, weighted by how well their keys fit the query. While keys are read what is at `soon`
+   is fetched, while values are read what is at `later`. `size` and the format of the cache are known when this is compiled, for
+   the usual sizes. */
+static inline __attribute__((always_inline)) void attend(
+    const void *room, int is_bfloat16, long keys, long values, long soon, long later, const float *query, int seen, int size, float scale, float *score,
+    float *mixed) {
+    floats largest = (floats){0} - INFINITY;
+    for (int first = 0; first < seen; first += LANES) {
+        const floats found = scores_of(room, is_bfloat16, keys, first, seen - 1, soon, query, size) * scale;
+        *(floats *)(score + first) = found;
+        largest = larger_of(found, largest);
+    }
+    const float total = shares(score, seen, largest);
+    mix_all(room, is_bfloat16, values, later, score, 0, 1, seen, size, &total, mixed, 0);
+}
+
+/* The same for some tokens that follow each other, of which the first one sees `seen` positions. Of their scores there are rows
+   `width` apart. `near` has room for 16 keys. */
+static inline __attribute__((always_inline)) void attend_together(
+    const void *room, int is_bfloat16, long keys, long values, const float *query, int queries, int seen, int size, float scale, float *score,
+    long width, float *near, float *mixed, long channels) {
+    const integers lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const int last = seen + queries - 2;
+    floats largest[RUN];
+    for (int q = 0; q < queries; q++) largest[q] = (floats){0} - INFINITY;
+    for (int first = 0; first <= last; first += LANES) {
+        const int count = last - first < LANES ? last - first + 1 : LANES, whole = count * size / LANES * LANES;
+        for (int i = 0; i < whole; i += LANES) *(floats *)(near + i) = remembered_at(room, keys + (long)first * size + i, is_bfloat16);
+        for (int i = whole; i < count * size; i++) near[i] = number_at(room, keys + (long)first * size + i, is_bfloat16);
+        for (int q = first < seen ? 0 : first - seen + 1; q < queries; q++) {
+            const floats found = scores_of(near, 0, 0, 0, count - 1, -1, query + 3 * q * channels, size) * scale;
+            *(floats *)(score + q * width + first) = found;
+            const integers seen_too = lane < seen + q - first;
+            largest[q] = larger_of((floats)((seen_too & (integers)found) | (~seen_too & (integers)largest[q])), largest[q]);
+        }
+    }
+    float total[RUN];
+    for (int q = 0; q < queries; q++) total[q] = shares(score + q * width, seen + q, largest[q]);
+    int q = 0;
+    for (; q + QUERIES <= queries; q += QUERIES)
+        mix_all(room, is_bfloat16, values, -1, score + q * width, width, QUERIES, seen + q, size, total + q, mixed + q * channels, channels);
+    for (; q < queries; q++)
+        mix_all(room, is_bfloat16, values, -1, score + q * width, width, 1, seen + q, size, total + q, mixed + q * channels, channels);
+}
+
+#define ATTEND(is_bfloat16, size)                                                                                     \
+    {                                                                                                                 \
+        if (queries == 1)                                                                                             \
+            attend(cache->room, is_bfloat16, keys, keys + per_part, soon, later, query, seen, size, scale, score, mixed); \
+        else                                                                                                          \
+            attend_together(cache->room, is_bfloat16, keys, keys + per_part, query, queries, seen, size, scale, score, \
+                            score_room(cache), score + RUN * score_room(cache), mixed, channels);                     \
+    }
 
 /* --- The pass. */
 
+/* Tokens that follow each other in one text, at most RUN, which attend together. */
+typedef struct {
+    int32_t first, count;
+} Run;
+
 typedef struct {
     float *hidden, *query_key_value, *mixed, *inner; /* of all tokens */
+    Run *run, *wanted_run;                           /* of all tokens, and of those whose logits are wanted */
+    int runs, wanted_runs;
 } Scratch;
+
+static long score_room(const Cache *cache) { return (cache->length + 2 * LANES - 1) / LANES * LANES; }
+
+/* Of some tokens (`which`, or the first ones); their number. */
+static int find_runs(const Batch *batch, const int32_t *which, int count, Run *run) {
+    int runs = 0;
+    for (int i = 0; i < count; i++) {
+        const int t = which ? which[i] : i;
+        const int follows = i && t == run[runs - 1].first + run[runs - 1].count && batch->row[t] == batch->row[t - 1] &&
+                            batch->place[t] == batch->place[t - 1] + 1;
+        if (!follows || run[runs - 1].count == RUN) run[runs++] = (Run){t, 0};
+        run[runs - 1].count++;
+    }
+    return runs;
+}
 
 /* Tokens made ready for a matrix: of all threads if there are many, else each thread has its own. */
 typedef struct {
@@ -551,16 +643,16 @@ static void make_ready(
     if (ready->is_shared) wait_for_all(worker, (const char *)ready->inputs.word);
 }
 
-/* Where the keys begin that a portion of the attention reads; their values are as far away as all keys of a layer are long. */
-static long keys_of(const Network *net, const Cache *cache, const Batch *batch, int layer, int portion) {
-    const long size = net->channels / net->heads, row = batch->row[portion % batch->count], head = portion / batch->count;
-    return (((2L * layer * cache->rows + row) * net->heads + head) * cache->length) * size;
+/* Where the keys begin that a head of a token reads; their values are as far away as all keys of a layer are long. */
+static long keys_of(const Network *net, const Cache *cache, const Batch *batch, int layer, int token, int head) {
+    const long size = net->channels / net->heads;
+    return (((2L * layer * cache->rows + batch->row[token]) * net->heads + head) * cache->length) * size;
 }
 
 /* What a thread attends to first, before it waits for the others. */
 static void fetch_first_keys(const Worker *worker, const Network *net, const Cache *cache, const Batch *batch, int layer) {
     const int size = net->channels / net->heads, first = share_of(worker->thread, worker->team->threads, net->heads);
-    const long keys = keys_of(net, cache, batch, layer, first), per_part = (long)cache->rows * cache->length * net->channels;
+    const long keys = keys_of(net, cache, batch, layer, 0, first), per_part = (long)cache->rows * cache->length * net->channels;
     for (int p = 0; p <= batch->place[0]; p++) {
         fetch(cache->room, cache->is_bfloat16, keys + (long)p * size, size);
         fetch(cache->room, cache->is_bfloat16, keys + per_part + (long)p * size, size);
@@ -568,29 +660,29 @@ static void fetch_first_keys(const Worker *worker, const Network *net, const Cac
 }
 
 static void attention(
-    Worker *worker, const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, int layer,
+    Worker *worker, const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, const Run *run, int runs, int layer,
     int remembered, float *score) {
-    const int channels = net->channels, size = channels / net->heads;
+    const int channels = net->channels, size = channels / net->heads, portions = runs * net->heads;
     const long per_part = (long)cache->rows * cache->length * channels;
     float scale = 1.0f / sqrtf((float)size);
     if (net->scale_by_layer) scale /= (float)(layer + 1);
     begin_stage(worker);
-    for (int portion; (portion = next_portion(worker, batch->count * net->heads)) >= 0;) {
-        const int t = portion % batch->count, head = portion / batch->count, seen = batch->place[t] + 1;
+    for (int portion; (portion = next_portion(worker, portions)) >= 0;) {
+        const int t = run[portion % runs].first, queries = run[portion % runs].count, head = portion / runs, seen = batch->place[t] + 1;
         const float *query = scratch->query_key_value + (long)t * 3 * channels + head * size;
-        const long keys = keys_of(net, cache, batch, layer, portion);
+        const long keys = keys_of(net, cache, batch, layer, t, head);
         if (!remembered) {
             remember(cache, keys + (long)(seen - 1) * size, query + channels, size);
             remember(cache, keys + per_part + (long)(seen - 1) * size, query + 2 * channels, size);
         }
-        const int next = portion + 1 < batch->count * net->heads ? portion + 1 : portion;
-        const long next_keys = keys_of(net, cache, batch, layer, next);
+        const int next = portion + 1 < portions ? portion + 1 : portion;
+        const long next_keys = keys_of(net, cache, batch, layer, run[next % runs].first, next / runs);
         /* For one token the next portion is fetched, since memory answers too late for this one; for more there is no room for both. */
         const long soon = batch->count == 1 ? next_keys : keys + per_part, later = batch->count == 1 ? next_keys + per_part : next_keys;
         float *mixed = scratch->mixed + (long)t * channels + head * size;
-        if (cache->is_bfloat16 && size == 64) ATTEND(1, 64);
-        else if (size == 64) ATTEND(0, 64);
-        else ATTEND(cache->is_bfloat16, size);
+        if (cache->is_bfloat16 && size == 64) ATTEND(1, 64)
+        else if (size == 64) ATTEND(0, 64)
+        else ATTEND(cache->is_bfloat16, size)
     }
 }
 
@@ -603,7 +695,7 @@ static void remember_all(
     for (int t; (t = next_portion(worker, batch->count)) >= 0;)
         for (int head = 0; head < net->heads; head++) {
             const float *key = scratch->query_key_value + ((long)t * 3 + 1) * channels + head * size;
-            const long at = keys_of(net, cache, batch, layer, head * batch->count + t) + (long)batch->place[t] * size;
+            const long at = keys_of(net, cache, batch, layer, t, head) + (long)batch->place[t] * size;
             remember(cache, at, key, size);
             remember(cache, at + per_part, key + channels, size);
         }
@@ -622,7 +714,9 @@ static int shares_rows(const Batch *batch) {
 
 static void pass(
     const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, Ready ready, float *score, Worker *worker) {
-    const int channels = net->channels, count = batch->count, together = shares_rows(batch);
+    const int channels = net->channels, together = shares_rows(batch);
+    int count = batch->count;
+    const int32_t *wanted = batch->last;
     const enum format format = net->format;
     float *hidden = scratch->hidden;
     for (int t = worker->thread; t < count; t += worker->team->threads)
@@ -641,9 +735,21 @@ static void pass(
             remember_all(worker, net, cache, batch, scratch, number);
             wait_for_all(worker, SHARE(layer->output));
         }
-        attention(worker, net, cache, batch, scratch, number, together, score);
-        wait_for_all(worker, SHARE(layer->output));
-        make_ready(&ready, worker, net, scratch->mixed, channels, NULL, NULL, count);
+        if (number + 1 < net->layers || !together || !net->norm_before || batch->wanted == count) {
+            attention(worker, net, cache, batch, scratch, scratch->run, scratch->runs, number, together, score);
+            wait_for_all(worker, SHARE(layer->output));
+            make_ready(&ready, worker, net, scratch->mixed, channels, NULL, NULL, count);
+        } else { /* of the last layer more than keys and values is wanted of few tokens only, or of none */
+            if (!batch->wanted) return;
+            if (worker->thread == 0)
+                for (int w = 0; w < batch->wanted; w++)
+                    memmove(hidden + (long)w * channels, hidden + (long)wanted[w] * channels, channels * sizeof(float));
+            attention(worker, net, cache, batch, scratch, scratch->wanted_run, scratch->wanted_runs, number, together, score);
+            wait_for_all(worker, SHARE(layer->output));
+            count = batch->wanted;
+            make_ready(&ready, worker, net, scratch->mixed, channels, NULL, wanted, count);
+            wanted = NULL;
+        }
         /* With normalisation after a block, what it adds to is the normalised input. */
         multiply(worker, &layer->output, format, &ready.inputs, net->norm_before || !norm ? hidden : ready.normal, hidden, channels, STORE);
         wait_for_all(worker, SHARE(layer->inner));
@@ -656,7 +762,7 @@ static void pass(
         wait_for_all(worker, SHARE(*after));
     }
     const float *norm = net->norm_before ? net->norm : net->layer[net->layers - 1].feed_norm;
-    make_ready(&ready, worker, net, hidden, channels, norm, batch->last, batch->wanted);
+    make_ready(&ready, worker, net, hidden, channels, norm, wanted, batch->wanted);
     const int stride = (net->head.outputs + BLOCK - 1) / BLOCK * BLOCK;
     multiply(worker, &net->head, format, &ready.inputs, NULL, batch->logits, stride, STORE);
 }
@@ -664,22 +770,28 @@ static void pass(
 /* Returns 0, or 1 if there is not enough memory. */
 int read_tokens(const Network *net, const Cache *cache, const Batch *batch, int threads) {
     const long count = batch->count, channels = net->channels;
-    /* For each thread a place for the score of each position, and for tokens; lines are not shared between threads. */
-    const long scores = (cache->length + 2 * LANES - 1) / LANES * LANES, own = count > FEW ? 0 : (ready_size(net, count) + LANES - 1) / LANES * LANES;
+    /* For each thread a place for the score of each position and for some keys, and for tokens; lines are not shared between threads. */
+    const long scores = count == 1 ? score_room(cache) : RUN * score_room(cache) + LANES * (channels / net->heads);
+    const long own = count > FEW ? 0 : (ready_size(net, count) + LANES - 1) / LANES * LANES;
     const long states = (count * (5 * channels + net->feed) + LANES - 1) / LANES * LANES, all = states + (count > FEW ? ready_size(net, count) : 0);
     float *room = aligned_alloc(64, (sizeof(float) * (all + threads * (scores + own)) + 127) / 64 * 64);
     atomic_int *taken = calloc((net->layers * STAGES_A_LAYER + 4L) * threads, sizeof(atomic_int));
-    if (!room || !taken) {
+    Run *run = malloc((count + batch->wanted) * sizeof(Run));
+    if (!room || !taken || !run) {
         free(room);
         free(taken);
+        free(run);
         return 1;
     }
     float *of_threads = room + threads * (scores + own);
-    Scratch scratch = {.hidden = of_threads};
+    Scratch scratch = {.hidden = of_threads, .run = run};
     scratch.query_key_value = scratch.hidden + count * channels;
     scratch.mixed = scratch.query_key_value + 3 * count * channels;
     scratch.inner = scratch.mixed + count * channels;
     float *shared = of_threads + states;
+    scratch.runs = find_runs(batch, NULL, count, run);
+    scratch.wanted_run = run + count;
+    scratch.wanted_runs = find_runs(batch, batch->last, batch->wanted, run + count);
     Team team = {.taken = taken, .threads = threads};
 #ifdef _OPENMP
 #pragma omp parallel num_threads(threads)
@@ -697,6 +809,7 @@ int read_tokens(const Network *net, const Cache *cache, const Batch *batch, int 
     }
     free(room);
     free(taken);
+    free(run);
     return 0;
 }
 
