@@ -189,3 +189,29 @@ def test_clusters_and_drops_say_who_stays(tmp_path: Path) -> None:
         Cluster(id="d1", dropped=("d4",)),
         Cluster(id="d2", dropped=("d0", "d3")),
     ]
+
+
+NUMBERS = st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 9))
+
+
+@given(NUMBERS, NUMBERS)
+def test_two_sorted_arrays_united(one: list[int], other: list[int]) -> None:
+    first, second = (np.array(sorted(numbers), dtype=np.uint64) for numbers in (one, other))
+    assert deduplication._united(first, second).tolist() == sorted({*one, *other})
+
+
+@given(
+    st.lists(st.tuples(st.sets(st.integers(0, 12)), st.sets(st.integers(0, 12)))),
+    st.sampled_from([0.0, 0.3, 0.5, 0.8, 1.0]),
+)
+def test_similarity_is_that_of_the_sets_however_early_comparing_stops(
+    given_pairs: list[tuple[set[int], set[int]]], threshold: float
+) -> None:
+    pairs = [pair for pair in given_pairs if pair[0] or pair[1]]
+    sets = [sorted(one) for pair in pairs for one in pair]
+    shingles = np.array([number for one in sets for number in one], dtype=np.uint32)
+    ends = np.cumsum([len(one) for one in sets], dtype=np.int64)
+    starts = ends - np.array([len(one) for one in sets], dtype=np.int64)
+    numbers = np.arange(len(sets)).reshape(-1, 2)
+    found = deduplication._similar(shingles, starts, ends, numbers, threshold).tolist()
+    assert found == [len(one & other) >= threshold * len(one | other) for one, other in pairs]

@@ -108,7 +108,9 @@ class Fingerprints:
         alive = np.flatnonzero((of < 0) & (ends > starts))
         pairs = self._candidates(alive, rank)
         shingles = np.memmap(self._shingles, dtype=np.uint32, mode="r+")
-        _make_sets(shingles, starts, ends, np.unique(pairs))
+        compared = np.zeros(len(self), dtype=bool)
+        compared[pairs] = True
+        _make_sets(shingles, starts, ends, np.flatnonzero(compared))
         pairs = pairs[_similar(shingles, starts, ends, pairs, self.threshold)]
         order = np.lexsort((rank[pairs[:, 0]], rank[pairs[:, 1]]))
         _mark_near(pairs[order], of, near)
@@ -121,7 +123,11 @@ class Fingerprints:
         for band in range(bands.shape[1]):
             keys = np.asarray(bands[:, band])[alive]
             order = np.lexsort((rank[alive], keys))
-            found = np.union1d(found, _pairs_of_runs(keys[order], alive[order]))
+            new = _pairs_of_runs(keys[order], alive[order])
+            new.sort()
+            found = _united(
+                found, new
+            )  # np.union1d hashes all of them again for each band, which took most of the time
         return np.stack([found >> np.uint64(32), found & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
 
 
@@ -188,18 +194,49 @@ def _pairs_of_runs(keys, numbers):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def _united(one, other):  # type: ignore[no-untyped-def]
+    """The values of two sorted arrays, in order, each once."""
+    united = np.empty(0, dtype=np.uint64)
+    for fill in range(2):
+        i, j, count, last = 0, 0, 0, np.uint64(0)
+        while i < len(one) or j < len(other):
+            if j >= len(other) or (i < len(one) and one[i] <= other[j]):
+                value = one[i]
+                i += 1
+            else:
+                value = other[j]
+                j += 1
+            if count and value == last:
+                continue
+            if fill:
+                united[count] = value
+            last = value
+            count += 1
+        if not fill:
+            united = np.empty(count, dtype=np.uint64)
+    return united
+
+
+@numba.njit(cache=True, nogil=True)
 def _similar(shingles, starts, ends, pairs, threshold):  # type: ignore[no-untyped-def]
     """For each pair whether the Jaccard similarity of its two sorted sets of shingles reaches the threshold."""
     found = np.zeros(len(pairs), dtype=np.bool_)
     for number in range(len(pairs)):
         one, other = pairs[number]
         i, j, shared = starts[one], starts[other], 0
-        while i < ends[one] and j < ends[other]:
+        both = ends[one] - i + ends[other] - j
+        alone, most_alone = (
+            0,
+            both - 2 * threshold / (1 + threshold) * both + 1,
+        )  # one more, so that rounding decides nothing
+        while i < ends[one] and j < ends[other] and alone <= most_alone:
             if shingles[i] == shingles[j]:
                 shared += 1
                 i += 1
                 j += 1
-            elif shingles[i] < shingles[j]:
+                continue
+            alone += 1
+            if shingles[i] < shingles[j]:
                 i += 1
             else:
                 j += 1
