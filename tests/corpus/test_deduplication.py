@@ -212,6 +212,6 @@ def test_similarity_is_that_of_the_sets_however_early_comparing_stops(
     shingles = np.array([number for one in sets for number in one], dtype=np.uint32)
     ends = np.cumsum([len(one) for one in sets], dtype=np.int64)
     starts = ends - np.array([len(one) for one in sets], dtype=np.int64)
-    numbers = np.arange(len(sets)).reshape(-1, 2)
+    numbers = np.array([(first << 32) + first + 1 for first in range(0, len(sets), 2)], dtype=np.uint64)
     found = deduplication._similar(shingles, starts, ends, numbers, threshold).tolist()
     assert found == [len(one & other) >= threshold * len(one | other) for one, other in pairs]

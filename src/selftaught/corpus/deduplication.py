@@ -106,18 +106,16 @@ class Fingerprints:
         if not ends[-1]:
             return Duplicates(of, near)
         alive = np.flatnonzero((of < 0) & (ends > starts))
-        pairs = self._candidates(alive, rank)
+        packed = self._candidates(alive, rank)
         shingles = np.memmap(self._shingles, dtype=np.uint32, mode="r+")
-        compared = np.zeros(len(self), dtype=bool)
-        compared[pairs] = True
-        _make_sets(shingles, starts, ends, np.flatnonzero(compared))
-        pairs = pairs[_similar(shingles, starts, ends, pairs, self.threshold)]
+        _make_sets(shingles, starts, ends, np.flatnonzero(_in_pairs(packed, len(self))))
+        pairs = _unpacked(packed[_similar(shingles, starts, ends, packed, self.threshold)])
         order = np.lexsort((rank[pairs[:, 0]], rank[pairs[:, 1]]))
         _mark_near(pairs[order], of, near)
         return Duplicates(of, near)
 
     def _candidates(self, alive: Array, rank: Array) -> Array:
-        """Pairs of documents that agree in some band, the better one first."""
+        """Pairs of documents that agree in some band, packed into 64 bits, the better one first."""
         bands = np.memmap(self._bands, dtype=np.uint64, mode="r").reshape(len(self), -1)
         found = np.empty(0, dtype=np.uint64)
         for band in range(bands.shape[1]):
@@ -128,7 +126,7 @@ class Fingerprints:
             found = _united(
                 found, new
             )  # np.union1d hashes all of them again for each band, which took most of the time
-        return np.stack([found >> np.uint64(32), found & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
+        return found
 
 
 def load() -> None:
@@ -137,6 +135,10 @@ def load() -> None:
     for text in ("a b c d e f g h i j k l m", "a b c d e f g h i j k l m n", "a b c d e f g h i j k l m n"):
         prints.add(text)
     prints.duplicates()
+
+
+def _unpacked(pairs: Array) -> Array:
+    return np.stack([pairs >> np.uint64(32), pairs & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64)
 
 
 def rows_of_bands(threshold: float) -> int:
@@ -218,11 +220,21 @@ def _united(one, other):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def _in_pairs(pairs, count):  # type: ignore[no-untyped-def]
+    """For each document whether it is in a pair."""
+    found = np.zeros(count, dtype=np.bool_)
+    for pair in pairs:
+        found[pair >> np.uint64(32)] = True
+        found[pair & np.uint64(0xFFFFFFFF)] = True
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
 def _similar(shingles, starts, ends, pairs, threshold):  # type: ignore[no-untyped-def]
     """For each pair whether the Jaccard similarity of its two sorted sets of shingles reaches the threshold."""
     found = np.zeros(len(pairs), dtype=np.bool_)
     for number in range(len(pairs)):
-        one, other = pairs[number]
+        one, other = pairs[number] >> np.uint64(32), pairs[number] & np.uint64(0xFFFFFFFF)
         i, j, shared = starts[one], starts[other], 0
         both = ends[one] - i + ends[other] - j
         alone, most_alone = (
