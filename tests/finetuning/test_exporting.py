@@ -99,3 +99,9 @@ def test_the_verb(tmp_path, capsys):
     assert main(words) == 0
     assert json.loads((tmp_path / "hf/config.json").read_bytes())["architectures"] == ["GPT2ForSequenceClassification"]
     assert loading.load(tmp_path / "model").model.shape.vocabulary == TOKENIZER.vocabulary_size + 3
+
+
+def test_the_verb_takes_a_run_as_predict_does(tmp_path):
+    saving.save(finetuned("classification"), tmp_path / "run" / "toy" / "full" / "seed-1" / saving.BEST)
+    assert main(["convert", str(tmp_path / "run"), str(tmp_path / "hf")]) == 0
+    assert json.loads((tmp_path / "hf/config.json").read_bytes())["architectures"] == ["GPT2ForSequenceClassification"]

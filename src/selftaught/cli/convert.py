@@ -18,8 +18,8 @@ class Convert(settings.Verb):
     """Write a model in another format. Reading finds out by itself what lies in a place."""
 
     source: Positional[str]
-    """A model folder, a training run, a Hugging Face folder of GPT-2 or GPT-1 or hf://OWNER/NAME, OpenAI's release of either,
-    nanoGPT's .pt, llm.c's .bin."""
+    """A model folder, a run of train or finetune, a Hugging Face folder of GPT-2 or GPT-1 or hf://OWNER/NAME, OpenAI's release of
+    either, nanoGPT's .pt, llm.c's .bin."""
     out: Positional[Path]
     """Folder to make; for gguf, file."""
     to: Literal["hf", "native", "gguf"] = "hf"
@@ -46,12 +46,12 @@ def _write(command: Convert) -> str:
     from selftaught.finetuning import exporting, saving
     from selftaught.model import initial
 
-    if command.to == "hf" and saving.is_finetuned(Path(command.source)):
+    if command.to == "hf" and saving.holds(Path(command.source)):
         if command.vocabulary:
             raise UsageError(
                 "a fine-tuned model keeps its ids", expected="no --vocabulary", got=f"{command.vocabulary}"
             )
-        found = saving.load(Path(command.source))
+        found = saving.load(saving.find(Path(command.source)))
         with storage.writing_folder(command.out) as place:
             exporting.export(found, place)
         return f"{found.description.name}, fine-tuned on {found.description.task},"

@@ -90,6 +90,15 @@ def load(folder: Path) -> Finetuned:
     return Finetuned(model=model.requires_grad_().eval(), tokenizer=Tokenizer.load(folder), description=description)
 
 
+def holds(folder: Path) -> bool:
+    """Whether there is something in a folder for `find` to choose among."""
+    return is_finetuned(folder) or bool(_below(folder))
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.rglob(f"{BEST}/{DESCRIPTION_FILE}") if is_finetuned(path.parent))
+
+
 def find(folder: Path) -> Path:
     """The fine-tuned model that a folder means: itself, or the best on its dev set of those below it.
 
@@ -97,7 +106,7 @@ def find(folder: Path) -> Path:
     """
     if is_finetuned(folder):
         return folder
-    below = sorted(path.parent for path in folder.rglob(f"{BEST}/{DESCRIPTION_FILE}") if is_finetuned(path.parent))
+    below = _below(folder)
     if not below:
         raise InputError(
             f"no fine-tuned model in {folder}", hint="Type: selftaught finetune MODEL TASK --data DATA --out DIR"
