@@ -90,3 +90,12 @@ def test_output_folders_that_cannot_be_used(tmp_path: Path, capfd: pytest.Captur
         code, line = complaint(capfd, "corpus", "local", text, "--out", out)
         assert code == 4, line
     assert sorted(path.name for path in text.iterdir()) == ["a.txt"]
+
+
+def test_words_that_are_left_out(empty_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert complaint(capfd, "finetune", "model", "--out", "out") == (
+        2,
+        "selftaught: no task is named. Type: selftaught finetune MODEL sst2 --data DATA --out DIR",
+    )
+    assert not (empty_folder / "out").exists()
+    assert complaint(capfd, "tokenizer", "show", "--tokenizer", "none")[0] == 2

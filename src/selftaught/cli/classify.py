@@ -80,7 +80,7 @@ def run(argv: Sequence[str]) -> None:
     resolved = settings.resolve(Classify, argv, prog="selftaught classify")
     command = resolved.command
     if not command.settings.labels:
-        raise UsageError("there is nothing to choose from", expected="labels", hint="--labels a,b,c")
+        raise UsageError("there is nothing to choose from", expected="labels", hint="Add --labels a,b,c")
     if command.out is None:
         _print(command)
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
+from selftaught.errors import UsageError
 from selftaught.finetuning.plan import FinetuningPlan
 from selftaught.report.records import FINETUNED_FILE, FineTuned
 from selftaught.tasks.own import OWN, OwnData
@@ -41,6 +42,8 @@ def run(argv: Sequence[str]) -> None:
     """Fine-tune as `argv` says."""
     resolved = settings.resolve(Finetune, argv, prog="selftaught finetune")
     command = resolved.command
+    if not command.tasks:
+        raise UsageError("no task is named", hint="Type: selftaught finetune MODEL sst2 --data DATA --out DIR")
     from selftaught.finetuning import running
 
     plans = running.chosen_plans(command.settings, command.model, table=command.ablations, curve=command.layers_curve)

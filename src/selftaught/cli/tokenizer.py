@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WORDS = {
     "learn": "corpus -> tokenizer",
-    "encode": "text from the arguments, a file or standard input -> ids",
+    "encode": "text of the command or of standard input -> ids",
     "decode": "ids -> text",
     "convert": "a tokenizer's files in another tool's format",
     "show": "how the merges build a word; bytes per token of a file or corpus",
@@ -232,6 +232,8 @@ def _numbers(text: str) -> list[int]:
 
 def _show(argv: Sequence[str]) -> None:
     command = settings.resolve(Show, argv, prog="selftaught tokenizer show").command
+    if not command.what:
+        raise UsageError("nothing to show", expected="a text, or a corpus folder or file of text")
     tokenizer = Tokenizer.load(command.tokenizer)
     path = Path(command.what[0]) if len(command.what) == 1 else None
     if path is not None and path.exists():

@@ -133,7 +133,8 @@ def _sources(tasks: Sequence[str] | str, corpus: str | Path | None, data: str | 
             chosen[name] = source
     if not chosen and folder is None:
         raise UsageError(
-            "nothing to evaluate on", hint="--corpus DIR for tasks made from held-out text, --data DIR for data sets"
+            "nothing to evaluate on",
+            hint="Add --corpus DIR for tasks made from held-out text, --data DIR for data sets",
         )
     if not chosen:
         raise InputError(
@@ -147,7 +148,7 @@ def _require_text(name: str, corpus: Path | None, data: Path | None) -> None:
         raise settings.unknown_name("task", name, TASKS)
     files = TASKS[name].files
     if (data if files else corpus) is None:
-        raise UsageError(f"{name} needs its text", hint="--data DIR" if files else "--corpus DIR")
+        raise UsageError(f"{name} needs its text", hint="Add --data DIR" if files else "Add --corpus DIR")
     if data is not None and files and not _is_there(TASKS[name], data):
         raise InputError(f"{name} is not in {data}", expected=" or ".join(str(data / file) for file in files))
 

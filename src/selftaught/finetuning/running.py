@@ -60,11 +60,11 @@ def finetune(
 def require_known(name: str, data: Path | None, own: OwnData | None) -> None:
     """Raise UsageError for a task that is not known or whose files are not named."""
     if name == OWN and (own is None or own.train is None):
-        raise UsageError(f"the task `{OWN}` needs its files", hint="--train FILE --text COLUMN --label COLUMN")
+        raise UsageError(f"the task `{OWN}` needs its files", hint="Add --train FILE --text COLUMN --label COLUMN")
     if name != OWN:
         glue.task(name)
         if data is None:
-            raise UsageError(f"{name} needs its files", hint="--data DIR")
+            raise UsageError(f"{name} needs its files", hint="Add --data DIR")
 
 
 def read_examples(name: str, data: Path | None, own: OwnData | None, plan: FinetuningPlan) -> Task:

@@ -106,7 +106,7 @@ def _is_held(folder: Path) -> bool:
 
 def note(lock: int, ending: Ending | None) -> None:
     """Write how a run ended, or that it goes on, over what its lock file holds: that needs no space on most disks."""
-    told = b"" if ending is None else msgspec.json.encode(dataclasses.replace(ending, problem=ending.problem[:150]))
+    told = b"" if ending is None else msgspec.json.encode(dataclasses.replace(ending, problem=ending.problem[:240]))
     with suppress(OSError):
         os.pwrite(lock, told.ljust(_ENDING_BYTES), 0)
 

@@ -118,7 +118,7 @@ def _articles(name: str, lines: Sequence[str], reading: Reading, rules: Callable
 def read_news(path: Path, reading: Reading, *, alone: bool = False) -> DataSet:
     """A shard of the One Billion Word benchmark's test sentences, joined by newlines or each a text of its own (`alone`)."""
     if reading.detokeniser == "megatron":
-        raise InputError("Megatron-LM has no rules for this data set", hint="--detokeniser invertible or none")
+        raise InputError("Megatron-LM has no rules for this data set", hint="Add --detokeniser invertible or none")
     lines = [line for line in read_lines(path, reading.limit) if line.strip()]
     if not alone:
         text, form = _written(lines, reading.detokeniser, detokenizers.news)

@@ -55,7 +55,7 @@ def read_own(data: OwnData, *, skip_unusable: bool = False) -> Task:
     """Read the files. Raises UsageError for columns that a kind needs and that are not named, InputError for unusable rows."""
     _require_names(data)
     if data.train is None:
-        raise UsageError("the task needs training rows", hint="--train FILE")
+        raise UsageError("the task needs training rows", hint="Add --train FILE")
     columns = own_columns(data)
     labels = _labels(data, columns)
     reader = ExampleReader(columns, labels, skip_unusable=skip_unusable)
@@ -97,11 +97,11 @@ def own_columns(data: OwnData) -> Columns:
 def _require_names(data: OwnData) -> None:
     pair = data.kind in ("entailment", "similarity")
     if pair and not data.second:
-        raise UsageError(f"{data.kind} is about two texts", hint="--second COLUMN")
+        raise UsageError(f"{data.kind} is about two texts", hint="Add --second COLUMN")
     if data.kind == "choice" and not data.options:
-        raise UsageError("a choice needs its answers", hint="--options COLUMN, or several columns")
+        raise UsageError("a choice needs its answers", hint="Add --options COLUMN, or several columns")
     if data.kind == "classification" and data.second:
-        raise UsageError("classification is of one text", hint="--kind entailment or --kind similarity for two")
+        raise UsageError("classification is of one text", hint="Add --kind entailment or --kind similarity for two")
     if data.highest > data.lowest and data.kind == "choice":
         raise UsageError("a choice has no scores", got=f"--highest {data.highest:g}")
 
@@ -121,7 +121,9 @@ def _measures(data: OwnData, labels: Labels) -> tuple[str, ...]:
     if for_scores and not labels.scored:
         raise UsageError(f"{data.measure} is for scores", hint="--lowest and --highest say that labels are scores")
     if data.measure in ("f1", "matthews") and len(labels.names) != 2:
-        raise UsageError(f"{data.measure} is for two classes", got=f"{len(labels.names)}", hint="--measure macro_f1")
+        raise UsageError(
+            f"{data.measure} is for two classes", got=f"{len(labels.names)}", hint="Add --measure macro_f1"
+        )
     if data.measure not in ("accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman"):
         raise UsageError(
             f"unknown measure {data.measure}", expected="accuracy, f1, macro_f1, matthews, pearson, spearman"
