@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from selftaught.corpus import local
+from selftaught.corpus import books, local
 from selftaught.corpus.documents import Document, Funnel
 from selftaught.errors import InputError
 
@@ -156,6 +157,33 @@ def test_pages_and_pdf(tmp_path: Path) -> None:
     assert "Paragraph 8 tells" in rows[0].text
     assert [row.text for row in rows[1:]] == ["Hello there"]
     assert drops == {"empty": 1, "locked": 1, "not PDF": 1}
+
+
+def test_books_that_harm_who_reads_them_are_dropped_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(books, "SECONDS", 0.3)
+    monkeypatch.setattr(books, "_read", harm)
+    for name in ("crash", "hang", "good", "raise", "late"):
+        (tmp_path / f"{name}.html").write_text(name, encoding="utf-8")
+    rows, drops = read(tmp_path)
+    assert [row.text for row in rows] == ["good", "late"]
+    assert drops == {"crash": 1, "timeout": 1, "error": 1}
+
+
+def harm(data: bytes, kind: str) -> books.Book:
+    """What a book does to the process that reads it."""
+    if data == b"crash":
+        os._exit(9)
+    if data == b"hang":
+        time.sleep(60)
+    if data == b"raise":
+        raise RecursionError(kind)
+    return books.Book(text=data.decode())
+
+
+def test_a_book_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "LARGEST_BOOK_BYTES", 10)
+    (tmp_path / "a.html").write_text("more than ten bytes", encoding="utf-8")
+    assert read(tmp_path) == ([], {"too large": 1})
 
 
 def hello_pdf() -> bytes:

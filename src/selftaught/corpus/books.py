@@ -1,21 +1,29 @@
-"""Text of whole files that are not text themselves: EPUB books, PDF, HTML. What a file is not is said by ValueError."""
+"""Text of whole files that are not text themselves: EPUB books, PDF, HTML. What a file is not is said by ValueError.
+
+Files are read in a process of its own, so that one that hangs, crashes or takes all memory is one that is dropped and no more.
+"""
 
 from __future__ import annotations
 
 import io
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Self
 from urllib.parse import unquote
 
 from selftaught.corpus.encoding import decoded
 from selftaught.corpus.extractors import all_text, extract_text
+from selftaught.corpus.workers import Workers
 from selftaught.errors import MissingExtraError
 
 LARGEST_BYTES = 64 << 20
 """Of one chapter or page after decompression; a larger one is no book."""
 _CONTAINER = "META-INF/container.xml"
+SECONDS, MEMORY_BYTES = 600.0, 4 << 30
+"""What one file may take; pypdf needs 20 to 100 ms for a page, and books have hundreds."""
+Kind = Literal["html", "epub", "pdf"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +32,37 @@ class Book:
 
     text: str
     title: str = ""
+
+
+class Reader:
+    """Reads files in another process, which is begun with the first of them."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._workers: Workers | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def read(self, data: bytes, kind: Kind) -> tuple[Book | None, str]:
+        """The book, or None and why there is none. Raises MissingExtraError if a library is not installed."""
+        if kind == "pdf":
+            _pypdf()
+        if self._workers is None:
+            self._workers = self._stack.enter_context(Workers(1, SECONDS, MEMORY_BYTES))
+        ((_, found, reason),) = self._workers.results(_read, [data], lambda one: (one, kind))
+        return (None, found) if isinstance(found, str) else (found, reason)
+
+
+def _read(data: bytes, kind: Kind) -> Book | str:
+    """A book, or what the file is not."""
+    try:
+        return {"html": read_html, "epub": read_epub, "pdf": read_pdf}[kind](data)
+    except ValueError as problem:
+        return str(problem)
 
 
 def read_html(data: bytes) -> Book:
@@ -81,10 +120,7 @@ def _spine(package: Any, folder: str) -> Iterator[str]:
 
 def read_pdf(data: bytes) -> Book:
     """The text of all pages. Raises ValueError if it is none or is locked, MissingExtraError if pypdf is not installed."""
-    try:
-        import pypdf
-    except ImportError:
-        raise MissingExtraError("pypdf", "corpus") from None
+    pypdf = _pypdf()
     try:
         reader = pypdf.PdfReader(io.BytesIO(data))
         locked = reader.is_encrypted and not reader.decrypt("")
@@ -95,3 +131,11 @@ def read_pdf(data: bytes) -> Book:
     if locked:
         raise ValueError("locked")
     return Book(text="\n\n".join(filter(None, pages)), title=str(title or "").strip())
+
+
+def _pypdf() -> Any:
+    try:
+        import pypdf
+    except ImportError:
+        raise MissingExtraError("pypdf", "corpus") from None
+    return pypdf

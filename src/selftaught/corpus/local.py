@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from selftaught import storage
 from selftaught.corpus import books, parquet
@@ -21,11 +22,6 @@ _KINDS = {".txt": "text", ".md": "text", ".jsonl": "rows", ".parquet": "parquet"
     ".xhtml": "html",
 }
 _PACKED = (".gz", ".zst", ".xz", ".bz2")
-_BOOKS: dict[str, Callable[[bytes], books.Book]] = {
-    "html": books.read_html,
-    "epub": books.read_epub,
-    "pdf": books.read_pdf,
-}
 LONGEST_ROW_BYTES = 1 << 26
 """A longer line of a .jsonl file is dropped, so that memory stays bounded."""
 LONGEST_DOCUMENT = 100_000
@@ -97,21 +93,22 @@ def read_documents(
     """The documents of all files.
 
     What is none is dropped as `empty`, `binary`, `not JSON`, `no text`, `row too long`, `not EPUB`, `not PDF`, `locked` or
-    `too large`.
+    `too large`, or as `timeout`, `memory`, `error` or `crash` of the process that reads books.
     """
     longest = (rules or ReadingSettings()).longest_document
-    for file in files:
-        kind = kind_of(file.path) or "text"
-        if kind == "parquet":
-            yield from _documents(enumerate(parquet.read_rows(file.path), 1), file, funnel)
-            continue
-        with storage.reading(file.path) as stream:
-            if kind == "rows":
-                yield from _documents(_rows(stream, file, funnel), file, funnel)
-            elif kind == "text":
-                yield from _parts(_decoded(stream), file, funnel, longest)
-            else:
-                yield from _book(stream, _BOOKS[kind], file, funnel, longest)
+    with books.Reader() as reader:
+        for file in files:
+            kind = kind_of(file.path) or "text"
+            if kind == "parquet":
+                yield from _documents(enumerate(parquet.read_rows(file.path), 1), file, funnel)
+                continue
+            with storage.reading(file.path) as stream:
+                if kind == "rows":
+                    yield from _documents(_rows(stream, file, funnel), file, funnel)
+                elif kind == "text":
+                    yield from _parts(_decoded(stream), file, funnel, longest)
+                else:
+                    yield from _book(stream, partial(reader.read, kind=cast("books.Kind", kind)), file, funnel, longest)
 
 
 def _rows(stream: IO[bytes], file: TextFile, funnel: Funnel) -> Iterator[tuple[int, Any]]:
@@ -165,15 +162,18 @@ def _document(row: dict[str, Any], url: str, source: str) -> Document:
 
 
 def _book(
-    stream: IO[bytes], read: Callable[[bytes], books.Book], file: TextFile, funnel: Funnel, longest: int
+    stream: IO[bytes],
+    read: Callable[[bytes], tuple[books.Book | None, str]],
+    file: TextFile,
+    funnel: Funnel,
+    longest: int,
 ) -> Iterator[Document]:
     """A file that is read as a whole. Raises MissingExtraError where that takes a library that is not installed."""
     data = stream.read(LARGEST_BOOK_BYTES + 1)
-    try:
-        found = read(data if len(data) <= LARGEST_BOOK_BYTES else b"")
-    except ValueError as problem:
+    found, reason = read(data) if len(data) <= LARGEST_BOOK_BYTES else (None, "too large")
+    if found is None:
         funnel.enter(STAGE)
-        funnel.drop(STAGE, str(problem), id=file.name, url=file.name)
+        funnel.drop(STAGE, reason, id=file.name, url=file.name)
         return
     yield from _parts(iter([found.text]), file, funnel, longest, title=found.title)
 
