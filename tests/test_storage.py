@@ -353,6 +353,14 @@ def test_rows_added_together_and_saved_are_those_added_one_by_one(
             assert saved.read() == written.read()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_temporary_disk_is_named_with_what_to_do() -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        scratch = spooling._Temporary(os.dup(full.fileno()), "wb")
+        with pytest.raises(OutputError, match=r"temporary files in .*No space left.* TMPDIR"):
+            scratch.write(b"rows")
+
+
 def test_sweeping_removes_half_written_files_and_folders(tmp_path: Path) -> None:
     kept, folder = tmp_path / "step-000001", tmp_path / f".step-000002{storage.TEMPORARY}"
     for place in (kept, folder):

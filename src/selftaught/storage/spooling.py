@@ -12,8 +12,9 @@ from typing import IO, Any, Generic, TypeVar, cast
 
 import msgspec
 
+from selftaught.errors import OutputError
 from selftaught.storage.compression import compressed
-from selftaught.storage.files import output_error, writing
+from selftaught.storage.files import writing
 
 _FRAME_BYTES, _LEVEL = 1 << 18, 1
 """What is soon thrown away is compressed in a hurry: by level 1 in half the time of level 3."""
@@ -45,7 +46,16 @@ class _Temporary(io.FileIO):
         try:
             return super().write(data)
         except OSError as problem:
-            raise output_error(Path(tempfile.gettempdir()), problem) from problem
+            raise _temporary_error(problem) from problem
+
+
+def _temporary_error(problem: OSError) -> OutputError:
+    """Say which disk it is that scratch data does not fit on: not that of --out."""
+    return OutputError(
+        f"cannot write temporary files in {tempfile.gettempdir()}",
+        got=problem.strerror or str(problem),
+        hint="Free some space or set TMPDIR to a folder on another disk, then run the same command again: finished work is kept.",
+    )
 
 
 def temporary() -> IO[bytes]:
@@ -57,7 +67,7 @@ def temporary() -> IO[bytes]:
         number, name = tempfile.mkstemp(prefix="selftaught-")
         Path(name).unlink()
     except OSError as problem:
-        raise output_error(Path(tempfile.gettempdir()), problem) from problem
+        raise _temporary_error(problem) from problem
     return _Temporary(number, "w+b")
 
 
