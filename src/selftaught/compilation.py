@@ -11,6 +11,7 @@ import hashlib
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from selftaught import compute, storage
@@ -22,6 +23,7 @@ OPTIONAL_FLAGS = ("-mprefer-vector-width=512", "-fno-trapping-math", "-fopenmp")
 COMPILE_SECONDS = 120
 
 
+@cache
 def library(source: Path) -> ctypes.CDLL | None:
     """The compiled source; None where it cannot be compiled or loaded. That takes seconds, once for a machine and version."""
     compiler = compute.environment("CC", "cc").split()
@@ -57,9 +59,13 @@ def _folder() -> Path:
 
 
 def _fingerprint(source: Path, compiler: Sequence[str], flags: Sequence[str]) -> str:
-    """Another source, compiler, flag or processor is another library: the folder may be shared between machines."""
+    """Another source, compiler, flag or processor is another library: the folder may be shared between machines.
+
+    A source may include the headers that are beside it.
+    """
     import torch
 
     processor = compute.description()["processor"], sorted(torch.cpu.get_capabilities().items())
-    parts = source.read_bytes(), list(compiler), list(flags), processor
+    texts = [path.read_bytes() for path in (source, *sorted(source.parent.glob("*.h")))]
+    parts = texts, list(compiler), list(flags), processor
     return hashlib.blake2b(repr(parts).encode(), digest_size=10).hexdigest()

@@ -6,6 +6,7 @@ import platform
 import pytest
 import torch
 
+from selftaught import compilation
 from selftaught.errors import UsageError
 from selftaught.inference import compiled, generation, recasting
 from selftaught.inference.compiled import CompiledDecoder
@@ -29,9 +30,9 @@ def compiler():
 def fresh(tmp_path, monkeypatch):
     """A cache folder of its own, and no library loaded before or after."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    compiled.library.cache_clear()
+    compilation.library.cache_clear()
     yield tmp_path / "cache" / "selftaught"
-    compiled.library.cache_clear()
+    compilation.library.cache_clear()
 
 
 def rounded(model, weights):
@@ -219,9 +220,21 @@ def test_it_is_compiled_once(fresh, monkeypatch):
     assert compiled.library() is not None
     made = list(fresh.iterdir())
     assert [path.suffix for path in made] == [".so"]
-    compiled.library.cache_clear()
+    compilation.library.cache_clear()
     monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("compiled again"))
     assert compiled.library() is not None
+
+
+def test_another_header_is_another_library(fresh, tmp_path):
+    source, header = tmp_path / "one.c", tmp_path / "one.h"
+    source.write_text('#include "one.h"\nint one(void) { return ONE; }')
+    for expected in (1, 2):
+        header.write_text(f"#define ONE {expected}")
+        compilation.library.cache_clear()
+        found = compilation.library(source)
+        assert found is not None
+        assert found.one() == expected
+    assert len(list(fresh.iterdir())) == 2
 
 
 @pytest.mark.parametrize("compiler", ["/nowhere/cc", "false", "sh -c"])

@@ -8,7 +8,8 @@ import random
 import pytest
 import torch
 
-from selftaught.inference import compiled, likelihood, reading, trees
+from selftaught import compilation
+from selftaught.inference import likelihood, reading, trees
 from tests.reference.networks import KINDS, network
 
 
@@ -37,7 +38,7 @@ def check(found, expected, tolerance):
 def test_a_line_is_read_as_rows_are(monkeypatch, name, missing):
     model, pairs = network(context=256, **KINDS[name]), some_pairs()
     if missing == "compiler":
-        monkeypatch.setattr(compiled, "library", lambda _: None)
+        monkeypatch.setattr(compilation, "library", lambda _: None)
     elif missing == "onednn":
         monkeypatch.setattr(reading, "_has_onednn", lambda _: False)
     elif missing:
@@ -53,7 +54,7 @@ def test_a_line_is_read_as_rows_are(monkeypatch, name, missing):
 def test_bfloat16_rounds_products_and_no_logits(monkeypatch, name, compiler):
     model, pairs = network(context=256, **KINDS[name]), some_pairs()
     if not compiler:
-        monkeypatch.setattr(compiled, "library", lambda _: None)
+        monkeypatch.setattr(compilation, "library", lambda _: None)
     exact = torch.tensor([value for one in by_pair(reading.reader(model), pairs) for value in one])
     half = torch.tensor([value for one in by_pair(reading.reader(model, "bfloat16"), pairs) for value in one])
     rows = torch.tensor([value for one in by_pair(reading.RowReader(model, "bfloat16"), pairs) for value in one])
@@ -73,8 +74,8 @@ def test_compiled_attention_is_pytorchs(monkeypatch, tmp_path, dtype, shape, com
         # Kept in this folder, so that it is compiled once for all sizes.
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "narrow"))
         monkeypatch.setenv("CC", compiler)
-        monkeypatch.setattr(compiled, "library", compiled.library.__wrapped__)
-    if compiled.library(reading.SOURCE) is None:
+        monkeypatch.setattr(compilation, "library", compilation.library.__wrapped__)
+    if compilation.library(reading.SOURCE) is None:
         pytest.skip("needs a C compiler")
     heads, size = shape
     shapes = ([1], [200, 1, 70, 64], [64, 64], [63, 3, 3], [30], [2, 130])
@@ -85,13 +86,13 @@ def test_compiled_attention_is_pytorchs(monkeypatch, tmp_path, dtype, shape, com
     line = trees.line(batch)
     parts = torch.randn(len(line.ids), 3, heads, size, generator=torch.Generator().manual_seed(size)).to(dtype)
     found = reading.attention(parts, line, 0.3).float()
-    monkeypatch.setattr(compiled, "library", lambda _: None)
+    monkeypatch.setattr(compilation, "library", lambda _: None)
     expected = reading.attention(parts.float(), line, 0.3)
     assert torch.allclose(found, expected, rtol=0, atol=1e-5 if dtype is torch.float32 else 2e-2)
 
 
 def test_neither_company_nor_threads_change_a_bit_of_attention():
-    if compiled.library(reading.SOURCE) is None:
+    if compilation.library(reading.SOURCE) is None:
         pytest.skip("needs a C compiler")
     tree = trees.Tree(trunk=[0] * 90, branches=[[0] * 40, [0] * 7], members=[0, 1])
     alone = trees.line([tree])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -92,10 +91,9 @@ def only_decoder(model: Transformer, weights: WeightFormat) -> Decoder:
     return made
 
 
-@cache
-def library(source: Path = SOURCE) -> ctypes.CDLL | None:
-    """A compiled source; None where it cannot be compiled or loaded."""
-    return compilation.library(source)
+def library() -> ctypes.CDLL | None:
+    """The compiled pass; None where it cannot be compiled or loaded."""
+    return compilation.library(SOURCE)
 
 
 class CompiledDecoder(Decoder):

@@ -10,15 +10,10 @@
 
    Compiled on first use by inference/compiled.py for the machine that it runs on; its twin in PyTorch is inference/decoding.py. */
 
-#include <math.h>
+#include "vectors.h"
+
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#ifdef __AVX2__
-#include <immintrin.h>
-#endif
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -26,15 +21,7 @@
 /* Outputs of a matrix are packed by 64, block after block. In a block, words of 32 bits: for each word of the inputs the 64 that
    it is multiplied with, side by side, so that a thread reads one stream and no sum runs across lanes. A word is one float32, two
    bfloat16 or four int8 numbers, of inputs that follow each other; int8 weights have 128 added, as VNNI wants them. */
-#define LANES 16
-#define VECTORS 4
-#define BLOCK (LANES * VECTORS)
 #define STEP (BLOCK * 4) /* bytes of weights for each word of the inputs */
-#ifdef __AVX512F__
-#define TOGETHER 6 /* rows whose sums stay in registers: 4 vectors of weights times 6 rows, of 32 registers; of int8 half as many */
-#else
-#define TOGETHER 1
-#endif
 #define PIECE 2    /* chunks of the inputs: 8 KiB of a block stay in the nearest cache while all rows are multiplied with them */
 #define MOST 48    /* rows whose sums stay there too */
 #define AHEAD 8192 /* bytes: less, and memory has not answered yet; int8 needs more than bfloat16 */
@@ -44,13 +31,6 @@
 #define RUN 16     /* tokens of a text that attend together: what they all see comes near once */
 #define QUERIES 4  /* and of these, whose means of the values stay in registers */
 #define FEW 16     /* tokens that every thread makes ready for itself, which is less than waiting for one another */
-
-typedef float floats __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t integers __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef uint32_t words __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef uint16_t half __attribute__((may_alias));
-typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2)));
-typedef signed char bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 #if defined(__clang__) || __GNUC__ >= 12 /* lanes of two vectors: 0 to 15 of the first, 16 to 31 of the second */
 #define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -146,48 +126,14 @@ static void wait_for_all(Worker *worker, const char *next) {
 
 /* --- Numbers. */
 
-static inline float widened(uint16_t half) {
-    uint32_t bits = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
-static inline uint16_t narrowed(float value) { /* to the nearest, ties to even */
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-static inline float exponential(float x) { /* within 2e-7 of exp(x), and without a branch, so that loops become vectors */
-    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
-    float shifted = x * 1.44269504f + 12582912.0f; /* rounds to an integer in the low bits */
-    int32_t power;
-    memcpy(&power, &shifted, 4);
-    float whole = shifted - 12582912.0f;
-    float rest = x - whole * 0.693359375f + whole * 2.12194440e-4f;
-    float sum = 1.9875691500e-4f;
-    sum = sum * rest + 1.3981999507e-3f;
-    sum = sum * rest + 8.3334519073e-3f;
-    sum = sum * rest + 4.1665795894e-2f;
-    sum = sum * rest + 1.6666665459e-1f;
-    sum = sum * rest + 5.0000001201e-1f;
-    sum = sum * rest * rest + rest + 1.0f;
-    uint32_t bits = (uint32_t)(power + 127) << 23; /* the magic number's own bits are shifted out */
-    float scale;
-    memcpy(&scale, &bits, 4);
-    return sum * scale;
-}
-
-static void gelu(float *x, int count, int exact) {
+static void gelu(float *x, int exact) { /* of a block */
     if (exact) {
-        for (int i = 0; i < count; i++) x[i] = 0.5f * x[i] * (1.0f + erff(x[i] * 0.70710678f));
+        for (int i = 0; i < BLOCK; i++) x[i] = 0.5f * x[i] * (1.0f + erff(x[i] * 0.70710678f));
         return;
     }
-#pragma omp simd
-    for (int i = 0; i < count; i++) {
-        float inside = 0.79788456f * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
-        x[i] = x[i] - x[i] / (exponential(2.0f * inside) + 1.0f);
+    for (int i = 0; i < BLOCK; i += LANES) {
+        const floats one = *(const floats *)(x + i), inside = 0.79788456f * (one + 0.044715f * one * one * one);
+        *(floats *)(x + i) = one - one / (exponential(2.0f * inside) + 1.0f);
     }
 }
 
@@ -211,12 +157,9 @@ static float narrow_to_int8(const float *x, signed char *to, int32_t *start) {
     integers sum = {0};
     for (int i = 0; i < 4 * LANES; i += LANES) {
         const floats size = (floats)(*(const integers *)(x + i) & 0x7fffffff);
-        const integers larger = size > largest;
-        largest = (floats)((larger & (integers)size) | (~larger & (integers)largest));
+        largest = larger_of(size, largest);
     }
-    float most = 1e-30f;
-    for (int i = 0; i < LANES; i++) most = largest[i] > most ? largest[i] : most;
-    const float scale = 127 / most;
+    const float most = fmaxf(largest_in(largest), 1e-30f), scale = 127 / most;
     for (int i = 0; i < 4 * LANES; i += LANES) {
         const floats shifted = *(const floats *)(x + i) * scale + 12582912.0f; /* rounds to an integer in the low bits */
         const integers whole = (integers)shifted - 0x4b400000;
@@ -394,7 +337,7 @@ static void multiply(
                     for (int o = 0; o < BLOCK; o++) sum[o] *= matrix->scale[start + o];
                 if (matrix->bias)
                     for (int o = 0; o < outputs; o++) sum[o] += matrix->bias[start + o];
-                if (after != STORE) gelu(sum, outputs, after == EXACT_GELU);
+                if (after != STORE) gelu(sum, after == EXACT_GELU);
                 if (base)
                     for (int o = 0; o < outputs; o++) sum[o] += base[(long)t * stride + start + o];
                 memcpy(row, sum, outputs * sizeof(float));
@@ -414,12 +357,7 @@ static void remember(const Cache *cache, long at, const float *x, int size) {
 }
 
 static inline __attribute__((always_inline)) floats remembered_at(const void *room, long at, int is_bfloat16) {
-    if (!is_bfloat16) return *(const floats *)((const float *)room + at);
-#ifdef __AVX512F__ /* which GCC does not find by itself */
-    return (floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)((const uint16_t *)room + at))), 16);
-#else
-    return (floats)(__builtin_convertvector(*(const halves *)((const uint16_t *)room + at), words) << 16);
-#endif
+    return is_bfloat16 ? widened_at((const uint16_t *)room + at) : *(const floats *)((const float *)room + at);
 }
 
 static inline float number_at(const void *room, long at, int is_bfloat16) {
@@ -463,21 +401,17 @@ static inline __attribute__((always_inline)) floats scores_of(
     return sums_of_lanes(sum);
 }
 
-/* Make of scores probabilities, not yet divided by their sum, which is returned. */
-static __attribute__((noinline)) float shares(float *score, int seen, floats largest) {
-    float most = largest[0], total = 0;
-    for (int i = 1; i < LANES; i++) most = largest[i] > most ? largest[i] : most;
-#pragma omp simd reduction(+ : total)
-    for (int p = 0; p < seen; p++) {
-        score[p] = exponential(score[p] - most);
-        total += score[p];
+/* Make of scores probabilities, not yet divided by their sum, which is returned. After those that are seen there is room for more. */
+static float shares(float *score, int seen, floats largest) {
+    const float most = largest_in(largest);
+    floats total = {0};
+    for (int p = seen; p % LANES; p++) score[p] = -INFINITY;
+    for (int p = 0; p < seen; p += LANES) {
+        const floats share = exponential(*(const floats *)(score + p) - most);
+        *(floats *)(score + p) = share;
+        total += share;
     }
-    return total;
-}
-
-static inline __attribute__((always_inline)) floats larger_of(floats a, floats b) {
-    const integers larger = a > b;
-    return (floats)((larger & (integers)a) | (~larger & (integers)b));
+    return sum_in(total);
 }
 
 #define EACH_QUERY _Pragma("GCC unroll 4") for (int q = 0; q < queries; q++)
@@ -819,13 +753,8 @@ int read_tokens(const Network *net, const Cache *cache, const Batch *batch, int 
 double log_total(const float *x, long count) {
     floats most = (floats){0} - INFINITY;
     long i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        const floats one = *(const floats *)(x + i);
-        const integers larger = one > most;
-        most = (floats)((larger & (integers)one) | (~larger & (integers)most));
-    }
-    float largest = -INFINITY;
-    for (int l = 0; l < LANES; l++) largest = most[l] > largest ? most[l] : largest;
+    for (; i + LANES <= count; i += LANES) most = larger_of(*(const floats *)(x + i), most);
+    float largest = largest_in(most);
     for (long rest = i; rest < count; rest++) largest = x[rest] > largest ? x[rest] : largest;
     if (isinf(largest)) return largest;
     double total = 0;
@@ -833,14 +762,9 @@ double log_total(const float *x, long count) {
         const long end = count - i < BLOCK * LANES ? count : i + BLOCK * LANES;
         floats sum = (floats){0};
         long j = i;
-        for (; j + LANES <= end; j += LANES) {
-            float part[LANES];
-#pragma omp simd
-            for (int l = 0; l < LANES; l++) part[l] = exponential(x[j + l] - largest);
-            sum += *(floats *)part;
-        }
-        for (; j < end; j++) sum[0] += exponential(x[j] - largest);
-        for (int l = 0; l < LANES; l++) total += sum[l];
+        for (; j + LANES <= end; j += LANES) sum += exponential(*(const floats *)(x + j) - largest);
+        for (; j < end; j++) sum[0] += expf(x[j] - largest);
+        total += sum_in(sum);
     }
     return largest + log(total);
 }

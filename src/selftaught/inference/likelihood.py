@@ -15,9 +15,9 @@ from typing import TypeAlias
 
 import torch
 
-from selftaught import compute
+from selftaught import compilation, compute
 from selftaught.errors import UsageError
-from selftaught.inference import compiled, reading, trees
+from selftaught.inference import reading, trees
 from selftaught.inference.reading import Reader
 from selftaught.inference.trees import Pair, Tree, Wanted
 
@@ -148,7 +148,7 @@ def look(logits_UV: torch.Tensor, barred: Sequence[int]) -> tuple[torch.Tensor, 
 
     The logits may be gone afterwards.
     """
-    found = compiled.library(reading.SOURCE) if logits_UV.device.type == "cpu" else None
+    found = compilation.library(reading.SOURCE) if logits_UV.device.type == "cpu" else None
     if found is None:
         choice_U, total_U = logits_UV.argmax(-1), logits_UV.logsumexp(-1)
         if not barred:

@@ -7,24 +7,10 @@
 
    Compiled on first use by inference/compiled.py; the twins in PyTorch are in inference/reading.py and inference/likelihood.py. */
 
-#include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "vectors.h"
 
-#define LANES 16
-#define VECTORS 4
-#define BLOCK (LANES * VECTORS) /* keys, or numbers of a head, side by side */
-#ifdef __AVX512F__
-#define TOGETHER 6 /* queries whose sums stay in registers: 4 vectors times 6, of 32 registers */
-#else
-#define TOGETHER 1
-#endif
 #define QUERIES (4 * 6) /* that share a block of keys while it is in the nearest cache */
 #define PORTION 1024    /* logits that are added in float32; the sums of portions are added in float64 */
-
-typedef float floats __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef int32_t integers __attribute__((vector_size(4 * LANES), aligned(4)));
 
 typedef struct {
     const void *query_key_value; /* tokens, 3, heads, head size */
@@ -42,54 +28,8 @@ typedef struct {
     float *query, *score, *mixed;
 } Scratch;
 
-static inline float widened(uint16_t half) {
-    uint32_t bits = (uint32_t)half << 16;
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
-static inline uint16_t narrowed(float value) { /* to the nearest, ties to even */
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
 static inline float number_at(const Line *line, long at) {
     return line->is_bfloat16 ? widened(((const uint16_t *)line->query_key_value)[at]) : ((const float *)line->query_key_value)[at];
-}
-
-static inline floats exponential(floats x) { /* within 2e-7 of exp(x); 0 below -87 */
-    integers far = x < -87.0f;
-    x = (floats)(~far & (integers)x);
-    floats shifted = x * 1.44269504f + 12582912.0f; /* rounds to an integer in the low bits */
-    floats whole = shifted - 12582912.0f;
-    floats rest = x - whole * 0.693359375f + whole * 2.12194440e-4f;
-    floats sum = rest * 1.9875691500e-4f + 1.3981999507e-3f;
-    sum = sum * rest + 8.3334519073e-3f;
-    sum = sum * rest + 4.1665795894e-2f;
-    sum = sum * rest + 1.6666665459e-1f;
-    sum = sum * rest + 5.0000001201e-1f;
-    sum = sum * rest * rest + rest + 1.0f;
-    integers scale = ((integers)shifted + 127) << 23; /* the magic number's own bits are shifted out */
-    return (floats)((integers)(sum * (floats)scale) & ~far);
-}
-
-static inline floats larger(floats a, floats b) {
-    integers keep = a > b;
-    return (floats)((keep & (integers)a) | (~keep & (integers)b));
-}
-
-static inline float largest_of(floats x) {
-    float largest = x[0];
-    for (int i = 1; i < LANES; i++) largest = x[i] > largest ? x[i] : largest;
-    return largest;
-}
-
-static inline float sum_of(floats x) {
-    float sum = 0;
-    for (int i = 0; i < LANES; i++) sum += x[i];
-    return sum;
 }
 
 /* --- Attention. */
@@ -151,15 +91,15 @@ static float shares(float *score, int trunk, int own, int end, int near, int far
         if (j >= trunk && (j < own || j >= end)) score[j] = -INFINITY;
     floats largest = (floats){0} - INFINITY, sum = {0};
     for (int j = 0; j < last * BLOCK; j += LANES)
-        if (j < near * BLOCK || j >= far * BLOCK) largest = larger(largest, *(const floats *)(score + j));
-    const float top = largest_of(largest);
+        if (j < near * BLOCK || j >= far * BLOCK) largest = larger_of(largest, *(const floats *)(score + j));
+    const float top = largest_in(largest);
     for (int j = 0; j < last * BLOCK; j += LANES)
         if (j < near * BLOCK || j >= far * BLOCK) {
             floats share = exponential(*(const floats *)(score + j) - top);
             *(floats *)(score + j) = share;
             sum += share;
         }
-    return sum_of(sum);
+    return sum_in(sum);
 }
 
 /* Queries `begin` to `end` of a tree, at most QUERIES; numbers are counted from the tree's first token. */
@@ -247,8 +187,8 @@ static int first_of_largest(const float *logits, int count, float *largest) {
         const int end = start + PORTION < count ? start + PORTION : count;
         floats most = (floats){0} - INFINITY;
         int j = start;
-        for (; j + LANES <= end; j += LANES) most = larger(most, *(const floats *)(logits + j));
-        float found = largest_of(most);
+        for (; j + LANES <= end; j += LANES) most = larger_of(most, *(const floats *)(logits + j));
+        float found = largest_in(most);
         for (; j < end; j++) found = logits[j] > found ? logits[j] : found;
         if (found > best) best = found, portion = start;
     }
@@ -271,7 +211,7 @@ void look(float *logits, int rows, int count, const int64_t *barred, int bars, i
             floats part = {0};
             int j = start;
             for (; j + LANES <= end; j += LANES) part += exponential(*(const floats *)(here + j) - largest);
-            sum += sum_of(part);
+            sum += sum_in(part);
             for (; j < end; j++) sum += expf(here[j] - largest);
         }
         total[row] = largest + (float)log(sum);

@@ -19,7 +19,8 @@ from typing import Literal, cast
 import torch
 from torch.nn import functional
 
-from selftaught.inference import compiled, trees
+from selftaught import compilation
+from selftaught.inference import trees
 from selftaught.inference.budget import Budget
 from selftaught.inference.trees import Line, Pair, Tree, Wanted
 from selftaught.model import cost
@@ -220,7 +221,7 @@ class _Attended(ctypes.Structure):
 
 def attention(parts_N3HK: torch.Tensor, line: Line, scale: float) -> torch.Tensor:
     """Mix the values of a line, each token's with those that it sees: mixed_NC of the same format, sums in float32."""
-    found = compiled.library(SOURCE)
+    found = compilation.library(SOURCE)
     if found is None:
         return _plain_attention(parts_N3HK, line, scale)
     tokens, _, heads, size = parts_N3HK.shape
