@@ -195,14 +195,15 @@ def test_limits_that_let_nothing_through_are_refused(wrong):
 
 @pytest.mark.parametrize("path", ["/nothing", "/v1/completions", "/"])
 @pytest.mark.parametrize("answered", [False, True])
-def test_bodies_that_are_no_http_are_told_so_and_leave_no_traceback(server, path, answered):
+@pytest.mark.parametrize("method", ["POST", "HEAD"])
+def test_bodies_that_are_no_http_are_told_so_and_leave_no_traceback(server, method, path, answered):
     """A length of a chunk that is none, before and after the request has been answered (`server` must not complain)."""
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as opened:
-        head = f"POST {path} HTTP/1.1\r\nhost: {host}:{port}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+        head = f"{method} {path} HTTP/1.1\r\nhost: {host}:{port}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
         opened.sendall(head + (b"3\r\nabc\r\n" if answered else b"zzz\r\n\r\n"))
-        if answered and path != "/v1/completions":  # which waits for the whole body
-            assert opened.recv(12) == b"HTTP/1.1 405" if path == "/" else b"HTTP/1.1 404"
+        if answered and (method, path) != ("POST", "/v1/completions"):  # which waits for the whole body
+            assert opened.recv(12).startswith(b"HTTP/1.1 ")
         if answered:
             opened.sendall(b"zzz\r\n\r\n")
         told = b"".join(iter(lambda: opened.recv(4096), b""))

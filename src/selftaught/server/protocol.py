@@ -15,13 +15,9 @@ class Protocol(H11Protocol):
         """Tell a client that this is not HTTP, unless it is being answered already or has been, and listen no longer."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             body = ProblemError(400, msg).body()
-            headers = [
-                ("content-type", "application/json"),
-                ("content-length", str(len(body))),
-                ("connection", "close"),
-            ]
-            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
-                self.transport.write(self.conn.send(event) or b"")
+            head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            # Past h11, which has its own opinion of what may follow, as after the beginning of a HEAD.
+            self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
         self.transport.close()
         if self.cycle is not None:  # whoever answers the request finds that the client has gone
             self.cycle.disconnected = True
