@@ -50,3 +50,10 @@ def test_a_folder_of_dumps_is_refused_before_it_is_read(
     assert main(["corpus", *words, str(tmp_path / "dumps"), "--out", str(tmp_path / "x")]) == 3
     assert "is a folder; expected files" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_a_row_that_is_no_document_is_named_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": "a", "text": "x"}\n\n{"id": 1}\n', encoding="utf-8")
+    assert main(["corpus", "clean", str(path), "--out", str(tmp_path / "x")]) == 6
+    assert "rows.jsonl:3 cannot be read; expected JSON of a Document" in capsys.readouterr().err

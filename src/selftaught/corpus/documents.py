@@ -158,11 +158,16 @@ def read(path: str | Path, split: str = "train") -> Iterator[Document]:
 
 
 def read_rows(path: Path, kind: type[T]) -> Iterator[T]:
-    """Rows of a JSON-lines file, checked against a dataclass."""
+    """Rows of a JSON-lines file, checked against a dataclass. Raises DamagedFileError with file and line if a row is none."""
+    decoder = msgspec.json.Decoder(kind)
     with storage.reading(path) as stream:
-        for line in stream:
+        for number, line in enumerate(stream, 1):
             if line.strip():
-                yield storage.decode_json(line, kind, path)
+                try:
+                    row = decoder.decode(line)
+                except (msgspec.DecodeError, ValueError):
+                    row = storage.decode_json(line, kind, Path(f"{path}:{number}"))  # says what is wrong
+                yield row
 
 
 def count(path: str | Path, split: str = "train") -> int:
