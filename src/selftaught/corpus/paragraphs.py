@@ -24,72 +24,28 @@ NEARLY_ALL = 0.8
 """Share of an element's paragraphs with which one child of it stands for it."""
 MOST_LINKED = 0.65
 """A block with a larger share of linked text, and less than four paragraphs, is a list of links."""
-_COMMENTS = re.compile(r"comment|disqus|trackback|pingback|replies|footer|side-?bar", re.IGNORECASE)
+_COMMENTS = re.compile(r"comment|disqus|trackback|pingback|replies|footer|side-?bar")
 _MARKED = re.compile(
     r"respond|share|sharing|social|addthis|related|recommend|similar|popular|trending|widget|menu|bread-?crumb|paginat"
     r"|newsletter|subscri|sign-?up|promo|sponsor|advert|banner|cookie|consent|modal|overlay|login|byline|copyright|disclaimer"
-    r"|caption|credit|hidden|toolbar|masthead|carousel|slideshow|teaser|outbrain|taboola|author-?(?:bio|box|info|desc)|(?:about|post)-?author"
-    r"|(?:^|[\s_-])(?:nav|search|prev|next|jump|skip)|(?:^|[\s_-])(?:ads?|tags?|foot)(?:$|[\s_-])|(?:nav|bio|meta)(?:$|[\s_-])",
-    re.IGNORECASE,
+    r"|caption|credit|hidden|toolbar|masthead|carousel|slideshow|teaser|outbrain|taboola"
+    r"|author-?(?:bio|box|info|desc)|(?:about|post)-?author"
+    r"|(?:^|[\s_-])(?:nav|search|prev|next|jump|skip)|(?:^|[\s_-])(?:ads?|tags?|foot)(?:$|[\s_-])|(?:nav|bio|meta)(?:$|[\s_-])"
 )
 _STYLED = etree.XPath("descendant::*[@style or @hidden or @aria-hidden='true']")
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _NO_TEXT = (
-    *(
-        "head",
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "link",
-        "meta",
-        "nav",
-        "aside",
-        "footer",
-        "menu",
-        "dialog",
-        "map",
-    ),
-    *("button", "select", "option", "datalist", "input", "textarea", "label", "iframe", "object", "embed"),
-    *("svg", "canvas", "audio", "video"),
+    *("head", "script", "style", "noscript", "noframes", "template", "link", "meta", "nav", "aside"),
+    *("footer", "menu", "dialog", "button", "select", "option", "datalist", "input", "textarea", "label"),
+    *("iframe", "object", "embed", "svg", "canvas", "audio", "video", "map"),
 )
 _ONLY_LOOKS = ("b", "i", "em", "strong", "u", "font", "small", "big", "tt", "sup", "sub", "img", "wbr", "abbr")
 _BLOCKS = frozenset(
     (
-        *(
-            "address",
-            "article",
-            "blockquote",
-            "body",
-            "center",
-            "dd",
-            "details",
-            "div",
-            "dl",
-            "dt",
-            "fieldset",
-            "figcaption",
-        ),
-        *(
-            "figure",
-            "form",
-            "h1",
-            "h2",
-            "h3",
-            "h4",
-            "h5",
-            "h6",
-            "header",
-            "hgroup",
-            "hr",
-            "html",
-            "li",
-            "main",
-            "ol",
-            "p",
-            "pre",
-        ),
-        *("section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"),
+        *("address", "article", "blockquote", "body", "center", "dd", "details", "div", "dl", "dt"),
+        *("fieldset", "figcaption", "figure", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header"),
+        *("hgroup", "hr", "html", "li", "main", "ol", "p", "pre", "section", "summary", "table", "tbody"),
+        *("td", "tfoot", "th", "thead", "tr", "ul"),
     )
 )
 _NO_CONTAINERS = ("p", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "dt", "hr", "address", "summary", "figcaption")
@@ -170,12 +126,15 @@ def _pruned(body: Any, elements: list[Any], counts: _Counts) -> set[Any]:
     """The elements to leave out, no longer counted above them. Discussions first: without them the rest is weighed rightly."""
     styled = [(element, 1) for element in _STYLED(body) if _HIDDEN.search(element.get("style", "display:none"))]
     named = [
-        (element, _mark(element.get("class"), element.get("id"))) for element in elements if element.tag not in _KEPT
+        (element, mark)
+        for element in elements
+        if element.tag not in _KEPT and (mark := _mark(element.get("class"), element.get("id")))
     ]
+    marked = styled + named
     gone: set[Any] = set()
     whole = counts[body]
     for wanted, most in ((2, MOST_COMMENTS), (1, MOST_MARKED)):
-        for element, mark in (*styled, *named):
+        for element, mark in marked:
             count = counts[element]
             if mark != wanted or not count.text + count.linked or count.paragraphs > whole.paragraphs * most:
                 continue
@@ -194,7 +153,7 @@ def _pruned(body: Any, elements: list[Any], counts: _Counts) -> set[Any]:
 @lru_cache(50_000)
 def _mark(classes: str | None, name: str | None) -> int:
     """2 for discussions and what stands beside or below a text, 1 for what else surrounds it, 0 for the rest."""
-    names = f"{classes or ''} {name or ''}"
+    names = f"{classes or ''} {name or ''}".lower()
     return 2 if _COMMENTS.search(names) else 1 if _MARKED.search(names) else 0
 
 
