@@ -15,8 +15,8 @@ COUNTED = 3
 """Passes of each number of threads that are compared, by their median: one that was held up for long says little."""
 WARM = 1
 """Passes before those that do not count: threads wake up, pages are touched."""
-CLEARLY = 0.95
-"""Of the time so far: what is hardly faster may be so by chance."""
+CLEARLY = 0.9
+"""Of the time that more threads take, what fewer must stay below: what is hardly faster may be so by chance."""
 SLOWED = 1.5
 """Times the time that was found, as often as are counted: then the numbers are tried again at once."""
 AGAIN = 64, 256
@@ -48,7 +48,9 @@ class Pace:
             if len(tried) > 1:
                 for count in tried:
                     yield from (count,) * (WARM + COUNTED)
-            found = min(tried, key=lambda count: self._time(count) * (1 if count == best else 1 / CLEARLY))
+            found = tried[0]
+            for count in tried[1:]:
+                found = count if self._time(count) < CLEARLY * self._time(found) else found
             wait = min(2 * wait, AGAIN[1]) if found == best else AGAIN[0]
             best, first, slow = found, self._time(found), 0
             for _ in range(wait):
