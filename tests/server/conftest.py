@@ -19,7 +19,7 @@ from selftaught.inference.scheduling import Batch
 from selftaught.server import running
 from selftaught.server.api import application
 from selftaught.server.limits import Limits
-from selftaught.server.protocol import Protocol
+from selftaught.server.protocol import Protocol, Server
 from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer
 from tests.reference.networks import network
@@ -98,9 +98,10 @@ def _serving(limits, key, loaded):
         lifespan="on",
         http=Protocol,
         ws="none",
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=3,
     )
-    server = uvicorn.Server(config)
+    seconds = min(1, (limits or Limits()).grace_seconds)
+    server = Server(config, grace_seconds=seconds, end=app.state.service.engine.stop)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

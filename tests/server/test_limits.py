@@ -224,3 +224,18 @@ def test_what_follows_a_request_and_is_no_http_ends_the_connection(server):
     assert b"data: [DONE]" in told
     assert told.count(b"HTTP/1.1") == 1
     assert server.settles()
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize("stream", [True, False])
+def test_texts_that_outlast_the_server_say_why_they_end(stream):
+    with serving(Limits(slots=1, grace_seconds=0.2)) as server:
+        opened = connection(server, {**LONG, "stream": stream})
+        while not server.service.engine.busy:
+            time.sleep(0.01)
+        if stream:
+            assert opened.recv(12) == b"HTTP/1.1 200"
+    told = b"".join(iter(lambda: opened.recv(4096), b""))
+    opened.close()
+    assert b"the server is stopping" in told
+    assert told.endswith(b"\r\n0\r\n\r\n") if stream else told.startswith(b"HTTP/1.1 503")

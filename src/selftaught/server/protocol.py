@@ -1,8 +1,13 @@
-"""HTTP as uvicorn speaks it, except that a client that breaks off speaking it leaves no traceback in the log."""
+"""HTTP as uvicorn speaks it, but neither clients that break off speaking it nor the end of the server leave tracebacks."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from collections.abc import Callable
+
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from selftaught.server.problems import ProblemError
@@ -22,3 +27,21 @@ class Protocol(H11Protocol):
         if self.cycle is not None:  # whoever answers the request finds that the client has gone
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which cancels answers that are not finished in time; here they are ended before, and say why."""
+
+    def __init__(self, config: uvicorn.Config, *, grace_seconds: float, end: Callable[[], None]) -> None:
+        """`end` ends all answers, `grace_seconds` after the server was told to stop; uvicorn's own time should be longer."""
+        super().__init__(config)
+        self._grace_seconds, self._end = grace_seconds, end
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let answers be finished, and end those that are not."""
+        loop = asyncio.get_running_loop()
+        ending = loop.call_later(self._grace_seconds, lambda: loop.run_in_executor(None, self._end))
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import re
 import socket
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from selftaught.server.limits import Limits
 
 _DEPTH = 2
 """Folders below the one given in which models are looked for: models/SIZE of a demo."""
+_SENDING_SECONDS = 2
+"""How long clients may take to read the end of texts that are cut off."""
 
 
 def require_extra() -> None:
@@ -96,20 +99,21 @@ def serve(
     import uvicorn
 
     from selftaught.server.api import application
-    from selftaught.server.protocol import Protocol
+    from selftaught.server.protocol import Protocol, Server
 
     _tell_problems()
+    app = application(models, limits=limits, host=host, key=key)
     config = uvicorn.Config(
-        application(models, limits=limits, host=host, key=key),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="on",
         http=Protocol,
         ws="none",
-        timeout_graceful_shutdown=max(1, round(limits.grace_seconds)),
+        timeout_graceful_shutdown=math.ceil(limits.grace_seconds) + _SENDING_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    Server(config, grace_seconds=limits.grace_seconds, end=app.state.service.engine.stop).run(sockets=[listening])
 
 
 class _Telling(logging.Handler):
