@@ -5,7 +5,7 @@
    up to itself. All sums are float32, in an order that depends on the tree alone: neither what else is in the line nor the
    number of threads changes a bit. `look` finds of each row of logits the largest and the logarithm of the sum.
 
-   Compiled on first use by inference/compiled.py; the twins in PyTorch are in inference/reading.py and inference/likelihood.py. */
+   Compiled on first use (`compilation.py`); the twins in PyTorch are in inference/reading.py and inference/likelihood.py. */
 
 #include "vectors.h"
 
