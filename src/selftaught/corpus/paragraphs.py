@@ -32,8 +32,7 @@ _MARKED = re.compile(
     r"|author-?(?:bio|box|info|desc)|(?:about|post)-?author"
     r"|(?:^|[\s_-])(?:nav|search|prev|next|jump|skip)|(?:^|[\s_-])(?:ads?|tags?|foot)(?:$|[\s_-])|(?:nav|bio|meta)(?:$|[\s_-])"
 )
-_STYLED = etree.XPath("descendant::*[@style or @hidden or @aria-hidden='true']")
-_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_INVISIBLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _NO_TEXT = (
     *("head", "script", "style", "noscript", "noframes", "template", "link", "meta", "nav", "aside"),
     *("footer", "menu", "dialog", "button", "select", "option", "datalist", "input", "textarea", "label"),
@@ -124,7 +123,7 @@ def _counted(elements: list[Any]) -> _Counts:
 
 def _pruned(body: Any, elements: list[Any], counts: _Counts) -> set[Any]:
     """The elements to leave out, no longer counted above them. Discussions first: without them the rest is weighed rightly."""
-    styled = [(element, 1) for element in _STYLED(body) if _HIDDEN.search(element.get("style", "display:none"))]
+    styled = [(element, 1) for element in elements[1:] if _is_hidden(element)]
     named = [
         (element, mark)
         for element in elements
@@ -148,6 +147,13 @@ def _pruned(body: Any, elements: list[Any], counts: _Counts) -> set[Any]:
                         other_count.linked -= count.linked
                         other_count.paragraphs -= count.paragraphs
     return gone
+
+
+def _is_hidden(element: Any) -> bool:
+    style = element.get("style")
+    if style is not None:
+        return bool(_INVISIBLE.search(style))
+    return element.get("hidden") is not None or element.get("aria-hidden") == "true"
 
 
 @lru_cache(50_000)

@@ -7,6 +7,7 @@ too long at an item is killed, whatever it does there; that item alone is lost, 
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import multiprocessing
 import resource
@@ -33,6 +34,8 @@ _AHEAD, _AHEAD_BYTES = 256, 1 << 25
 _SECONDS_TO_START, _STARTS = 120.0, 3
 _PATIENCE, _LEAST_MISSING = 10, 0.05
 """On a machine that others use, an item may have up to ten times its time by the clock to get the processor time it has."""
+_OBJECTS = 100_000
+"""New objects after which Python looks for unreachable ones: more than nearly every page has elements, so that few wait for it."""
 Arguments = tuple[bytes | str, ...]
 Given = tuple[int, Arguments]
 """The number of an item, and what a process needs of it."""
@@ -240,6 +243,8 @@ def _serve(pipe: Connection, first: Callable[[], object] | None, memory_bytes: i
     compute.follow_parent()
     if first:
         outcome(first)
+    gc.freeze()
+    gc.set_threshold(_OBJECTS)
     pipe.send((time.process_time(), None))
     while True:
         work, items = pipe.recv()
