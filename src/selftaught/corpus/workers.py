@@ -35,7 +35,7 @@ _SECONDS_TO_START, _STARTS = 120.0, 3
 _PATIENCE, _LEAST_MISSING = 10, 0.05
 """On a machine that others use, an item may have up to ten times its time by the clock to get the processor time it has."""
 _OBJECTS = 100_000
-"""New objects after which Python looks for unreachable ones: more than nearly every page has elements, so that few wait for it."""
+"""New objects after which Python looks for unreachable ones: nearly every page has fewer, and does not wait for it."""
 Arguments = tuple[bytes | str, ...]
 Given = tuple[int, Arguments]
 """The number of an item, and what a process needs of it."""
