@@ -8,7 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from selftaught import console
+from selftaught import compilation, console
+from selftaught.model import kernels
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -18,6 +19,18 @@ def as_at_the_start() -> None:
     """No test sees what another one left: text for people goes to standard output, and Ctrl-C interrupts."""
     console.configure(json=False)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """The cache folder of compiled libraries, of its own and empty, and none loaded before or after."""
+    loaded = compilation.library, kernels.library
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for library in loaded:
+        library.cache_clear()
+    yield tmp_path / "cache" / "selftaught"
+    for library in loaded:
+        library.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -26,15 +26,6 @@ def compiler():
         pytest.skip("needs a C compiler")
 
 
-@pytest.fixture
-def fresh(tmp_path, monkeypatch):
-    """A cache folder of its own, and no library loaded before or after."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    compilation.library.cache_clear()
-    yield tmp_path / "cache" / "selftaught"
-    compilation.library.cache_clear()
-
-
 def rounded(model, weights):
     """Reads with the network's matrices, and what they are multiplied with, as a format holds them, in float32."""
     changed = copy.deepcopy(model)

@@ -160,15 +160,11 @@ def test_a_product_takes_any_operands():
                         torch.testing.assert_close(sums, left.float().sum(1), rtol=1e-5, atol=1e-3)
 
 
-def test_without_a_compiler_pytorch_does_it_and_it_is_said_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+@pytest.mark.usefixtures("fresh")
+def test_without_a_compiler_pytorch_does_it_and_it_is_said_once(monkeypatch, capsys):
     monkeypatch.setenv("CC", "false")
     given = example(**SHAPES["one narrow head"])
-    kernels.library.cache_clear()
-    try:
-        assert results(*given)["loss"].isfinite()
-        results(*given)
-    finally:
-        kernels.library.cache_clear()
+    assert results(*given)["loss"].isfinite()
+    results(*given)
     said = capsys.readouterr()
     assert (said.out + said.err).count("no C compiler") == 1
