@@ -15,6 +15,7 @@ import torch
 
 from selftaught import compilation, compute
 from selftaught.inference import recasting
+from selftaught.inference.capturing import CapturingDecoder
 from selftaught.inference.decoding import Decoder, Piece
 from selftaught.inference.pace import Pace
 from selftaught.inference.ragged import RaggedCache
@@ -78,17 +79,23 @@ class _Batch(ctypes.Structure):
 
 
 def decoder(model: Transformer, weights: WeightFormat = "float32") -> Decoder:
-    """The fastest decoder there is for a network where it stands: compiled on a processor, else plain PyTorch."""
-    found = library() if model.tokens.weight.device.type == "cpu" else None
-    return Decoder(model, weights) if found is None else CompiledDecoder(model, weights, found)
+    """The fastest decoder for a network where it stands: compiled on a processor, captured on a GPU, else plain PyTorch."""
+    return _made(model, weights, gives_up=False)
 
 
 def only_decoder(model: Transformer, weights: WeightFormat) -> Decoder:
     """The same for a network that is needed for nothing else: its own weights are given up while they are turned into theirs."""
-    found = library() if model.tokens.weight.device.type == "cpu" else None
-    made = Decoder(model, weights) if found is None else CompiledDecoder(model, weights, found, gives_up=True)
+    made = _made(model, weights, gives_up=True)
     compute.return_freed_memory()
     return made
+
+
+def _made(model: Transformer, weights: WeightFormat, *, gives_up: bool) -> Decoder:
+    kind = model.tokens.weight.device.type
+    if kind == "cuda":
+        return CapturingDecoder(model, weights)
+    found = library() if kind == "cpu" else None
+    return Decoder(model, weights) if found is None else CompiledDecoder(model, weights, found, gives_up=gives_up)
 
 
 def library() -> ctypes.CDLL | None:

@@ -65,17 +65,24 @@ class Decoder:
         """Read one token in each of some different rows; logits_RV after them, on the CPU."""
         for row, token in zip(rows, tokens, strict=True):
             self._check(cache, row, (token,))
-        places = torch.tensor([cache.lengths[row] for row in rows], device=self.device)
-        seen = torch.arange(int(places.max()) + 1, device=self.device) <= places[:, None]
-        hidden_RTC = self._network(
-            torch.tensor(tokens, device=self.device)[:, None],
-            cache.one_more(rows),
-            places_BT=places[:, None],
-            mask=seen[:, None, None],
-        )
+        places = [cache.lengths[row] for row in rows]
+        given_3R = torch.tensor([rows, places, tokens], device=self.device)
+        logits_RV = self._next(cache, given_3R, max(places) + 1).cpu()
         for row, token in zip(rows, tokens, strict=True):
             cache.note(row, (token,))
-        logits_RV: torch.Tensor = self._head(hidden_RTC[:, 0]).cpu()
+        return logits_RV
+
+    def _next(self, cache: RaggedCache, given_3R: torch.Tensor, reach: int) -> torch.Tensor:
+        """Logits_RV on the device after a token (the last of the three) at a place, below `reach`, of each row."""
+        rows_R, places_R, tokens_R = given_3R
+        seen_RM = torch.arange(reach, device=self.device) <= places_R[:, None]
+        hidden_RTC = self._network(
+            tokens_R[:, None],
+            cache.one_more(rows_R, places_R, reach),
+            places_BT=places_R[:, None],
+            mask=seen_RM[:, None, None],
+        )
+        logits_RV: torch.Tensor = self._head(hidden_RTC[:, 0])
         return logits_RV
 
     def read(

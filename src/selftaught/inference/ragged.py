@@ -85,9 +85,9 @@ class RaggedCache:
         """One row as a cache of its own, over the same memory; `lengths` does not follow what is added to it."""
         return _View(self.room[:, :, row : row + 1], self.lengths[row])
 
-    def one_more(self, rows: Sequence[int]) -> Cache:
-        """Some rows as a batch that takes one new position each, at its own place."""
-        return _OneMore(self.room, rows, [self.lengths[row] for row in rows])
+    def one_more(self, rows_R: torch.Tensor, places_R: torch.Tensor, reach: int) -> Cache:
+        """Some rows as a batch that takes one new position each, at its own place, all of them below `reach`."""
+        return _OneMore(self.room, rows_R, places_R, reach)
 
 
 def _zeros(size: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
@@ -115,12 +115,11 @@ class _View(Cache):
 
 
 class _OneMore(_View):
-    """What `extend` returns reaches as far as the longest row; a mask hides what shorter ones have not filled."""
+    """What `extend` returns has `reach` positions of each row; a mask hides what a row has not filled."""
 
-    def __init__(self, room: torch.Tensor, rows: Sequence[int], lengths: Sequence[int]) -> None:
-        super().__init__(room, max(lengths))
-        self._rows = torch.tensor(rows, device=room.device)
-        self._places = torch.tensor(lengths, device=room.device)
+    def __init__(self, room: torch.Tensor, rows_R: torch.Tensor, places_R: torch.Tensor, reach: int) -> None:
+        super().__init__(room, reach - 1)
+        self._rows, self._places = rows_R, places_R
 
     def extend(self, layer: int, key_BHTK: torch.Tensor, value_BHTK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         for part, new in enumerate((key_BHTK, value_BHTK)):
