@@ -51,7 +51,6 @@ _NO_CONTAINERS = ("p", "pre", "h1", "h2", "h3", "h4", "h5", "h6", "dt", "hr", "a
 _CONTAINERS = _BLOCKS.difference(_NO_CONTAINERS) | {"span"}
 _LINKABLE = _BLOCKS | {"span"}
 _KEPT = frozenset(("html", "body", "article", "main", "p", "a", "br"))
-_BLANKS = re.compile(r"\s+")
 _BREAK, _CELL = "\x1f", "\x1e"
 """Stand for <br> and between cells of a row until blanks are made one."""
 _CELLS = frozenset(("td", "th"))
@@ -221,7 +220,7 @@ def _split(pieces: list[str], *, preformatted: bool) -> Iterator[str]:
             yield text.strip("\n").rstrip()
         return
     for line in text.split(_BREAK):
-        cells = (_BLANKS.sub(" ", cell).strip() for cell in line.split(_CELL))
+        cells = (" ".join(cell.split()) for cell in line.split(_CELL))
         joined = " | ".join(filter(None, cells))
         if joined and joined != "-":
             yield joined
