@@ -52,9 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     # Scripts start background jobs with SIGINT ignored; a verb saves its work when it is told to stop, however it was started.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    atexit.register(
-        gc.freeze
-    )  # else the interpreter looks through all objects before it goes: a tenth of a second for nothing
+    # Else the interpreter looks through all objects before it goes: a tenth of a second for nothing.
+    atexit.register(gc.freeze)
     compute.share_processors()
     hold_leash()
     try:
