@@ -123,9 +123,8 @@ class Fingerprints:
             order = np.lexsort((rank[alive], keys))
             new = _pairs_of_runs(keys[order], alive[order])
             new.sort()
-            found = _united(
-                found, new
-            )  # np.union1d hashes all of them again for each band, which took most of the time
+            # np.union1d hashes all of them again for each band, which took most of the time.
+            found = _united(found, new)
         return found
 
 
@@ -237,10 +236,8 @@ def _similar(shingles, starts, ends, pairs, threshold):  # type: ignore[no-untyp
         one, other = pairs[number] >> np.uint64(32), pairs[number] & np.uint64(0xFFFFFFFF)
         i, j, shared = starts[one], starts[other], 0
         both = ends[one] - i + ends[other] - j
-        alone, most_alone = (
-            0,
-            both - 2 * threshold / (1 + threshold) * both + 1,
-        )  # one more, so that rounding decides nothing
+        # One more than may stand alone, so that rounding decides nothing.
+        alone, most_alone = 0, both - 2 * threshold / (1 + threshold) * both + 1
         while i < ends[one] and j < ends[other] and alone <= most_alone:
             if shingles[i] == shingles[j]:
                 shared += 1

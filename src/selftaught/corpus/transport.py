@@ -176,8 +176,9 @@ def is_allowed(address: str, *, private: bool) -> bool:
 
     Link-local addresses never, nor others that answer with the secrets of a machine in a cloud.
     """
-    if is_public(address) or not private:
-        return is_public(address)
+    public = is_public(address)
+    if public or not private:
+        return public
     found = ipaddress.ip_address(address.partition("%")[0])
     inner: list[_Address] = [] if isinstance(found, ipaddress.IPv4Address) else [*_inside(found)]
     return all(one.is_private or one.is_loopback for one in inner or [found]) and not any(map(_never, [found, *inner]))

@@ -57,13 +57,13 @@ class CapturingDecoder(Decoder):
 
     def _next(self, cache: RaggedCache, given_3R: torch.Tensor, reach: int) -> torch.Tensor:
         """As the plain decoder's. Rows are made a power of two by the first one again, which writes what it writes anyway."""
-        count = given_3R.shape[1]
-        rows, reach = _power(count), min(max(_power(reach), LEAST_REACH), cache.length)
-        padded_3R = given_3R[:, [*range(count), *[0] * (rows - count)]]
-        captured = self._capture(cache, padded_3R, reach) if self._able else None
-        if captured is None:
+        if not self._able:
             return super()._next(cache, given_3R, reach)
-        return captured(padded_3R)[:count]
+        count = given_3R.shape[1]
+        rows, rounded = _power(count), min(max(_power(reach), LEAST_REACH), cache.length)
+        padded_3R = given_3R[:, [*range(count), *[0] * (rows - count)]]
+        captured = self._capture(cache, padded_3R, rounded)
+        return super()._next(cache, given_3R, reach) if captured is None else captured(padded_3R)[:count]
 
     def _capture(self, cache: RaggedCache, given_3R: torch.Tensor, reach: int) -> Captured | None:
         """The graph of a size, or None where none can be captured, which is said once."""

@@ -115,7 +115,8 @@ class _Packing:
 
     def _encoded(self, rows: Iterable[Document]) -> Iterator[_Encoded]:
         """The documents' ids and sizes, in order; many documents are encoded at a time, by all processors."""
-        for texts, found in _encoded_ahead(self.tokenizer, _batches(row.text for row in rows)):
+        batches = storage.grouped((row.text for row in rows), _BATCH_CHARACTERS)
+        for texts, found in _encoded_ahead(self.tokenizer, batches):
             for text, ids in zip(texts, found, strict=True):
                 yield _Encoded(ids, len(utf8(text)))
 
@@ -165,17 +166,3 @@ def _encoded_ahead(tokenizer: Tokenizer, batches: Iterable[list[str]]) -> Iterat
                 yield first, found.result()
         for first, found in waiting:
             yield first, found.result()
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Lists of texts, each with as many as make up `_BATCH_CHARACTERS`."""
-    held: list[str] = []
-    room = _BATCH_CHARACTERS
-    for text in texts:
-        held.append(text)
-        room -= len(text)
-        if room <= 0:
-            yield held
-            held, room = [], _BATCH_CHARACTERS
-    if held:
-        yield held
