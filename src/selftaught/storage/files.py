@@ -50,9 +50,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             mode = os.fstat(stream.fileno()).st_mode
-        with open(
-            temporary, "rb"
-        ) as written:  # not `stream`: safetensors puts a file of its own there, which nobody else may read
+        # Not `stream`: safetensors puts a file of its own there, which nobody else may read.
+        with open(temporary, "rb") as written:
             temporary.chmod(stat.S_IMODE(mode))
             os.fsync(written.fileno())
         temporary.replace(path)
