@@ -36,7 +36,8 @@ from torch.nn import functional
 from selftaught import compute
 from selftaught.model import cost
 from selftaught.model.initial import initialise
-from selftaught.model.transformer import Transformer, loss_sum
+from selftaught.model.loss import loss_sum
+from selftaught.model.transformer import Transformer
 from selftaught.training.optimizer import Optimizer
 from selftaught.training.plan import TrainingPlan
 from selftaught.training.step import train_step

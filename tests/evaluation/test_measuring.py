@@ -9,8 +9,9 @@ from selftaught import compute
 from selftaught.evaluation import measuring
 from selftaught.inference.language_model import LanguageModel
 from selftaught.model.initial import initialise
+from selftaught.model.loss import loss_sum
 from selftaught.model.shape import ModelShape
-from selftaught.model.transformer import Transformer, loss_sum
+from selftaught.model.transformer import Transformer
 from selftaught.tasks.examples import Choice, Passage
 from selftaught.tokenizer.learning import learn_tokenizer
 from tests.reference import asking

@@ -22,8 +22,9 @@ from selftaught.evaluation.protocols import MODES, EvaluateSettings
 from selftaught.evaluation.running import evaluate
 from selftaught.inference.language_model import LanguageModel
 from selftaught.model.initial import initialise
+from selftaught.model.loss import loss_sum
 from selftaught.model.shape import ModelShape
-from selftaught.model.transformer import Transformer, loss_sum
+from selftaught.model.transformer import Transformer
 from selftaught.report.records import Score
 from selftaught.tasks import detokenizers, modelling, winograd
 from selftaught.tokenizer.learning import learn_tokenizer

@@ -10,8 +10,9 @@ from selftaught.inference import next_words as searched
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.next_words import LONGEST_WORD, bare, kinds, next_words
 from selftaught.model.initial import initialise
+from selftaught.model.loss import loss_sum
 from selftaught.model.shape import ModelShape
-from selftaught.model.transformer import Transformer, loss_sum
+from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.learning import learn_tokenizer
 from tests.reference.best_word import best_word
 

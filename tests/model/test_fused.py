@@ -5,8 +5,9 @@ import torch
 
 from selftaught.model import fused, kernels
 from selftaught.model.initial import initialise
+from selftaught.model.loss import loss_sum
 from selftaught.model.shape import ModelShape
-from selftaught.model.transformer import Block, Transformer, document_mask, loss_sum
+from selftaught.model.transformer import Block, Transformer, document_mask
 
 SHAPES = {
     "odd length, four heads": {"channels": 128, "heads": 4, "context": 101, "vocabulary": 77},

@@ -11,8 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selftaught.errors import UsageError
 from selftaught.model import cost, kernels, transformer
+from selftaught.model.loss import loss_sum
 from selftaught.model.shape import NAMED_SHAPES, ModelShape
-from selftaught.model.transformer import Transformer, loss_sum
+from selftaught.model.transformer import Transformer
 from tests.reference.networks import network
 
 

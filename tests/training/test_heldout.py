@@ -8,7 +8,7 @@ import torch
 
 from selftaught.compute import Machine
 from selftaught.errors import InputError
-from selftaught.model.transformer import loss_sum
+from selftaught.model.loss import loss_sum
 from selftaught.tokens.shards import open_shards
 from selftaught.training.heldout import Heldout
 from tests.reference.networks import network

@@ -20,7 +20,8 @@ from selftaught.checkpoint import loading, native
 from selftaught.cli.main import main
 from selftaught.cli.watching import Watch
 from selftaught.errors import DamagedFileError, InputError, MismatchError, OutputError, SelftaughtError, UsageError
-from selftaught.model.transformer import Transformer, loss_sum
+from selftaught.model.loss import loss_sum
+from selftaught.model.transformer import Transformer
 from selftaught.report.records import LearningPoint, Sample, Score
 from selftaught.training import pretraining
 from selftaught.training.activations import checkpoint_blocks

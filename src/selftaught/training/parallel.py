@@ -19,8 +19,9 @@ from torch import distributed, nn
 from selftaught import compute
 from selftaught.compute import Machine
 from selftaught.errors import UsageError
+from selftaught.model.loss import loss_sum
 from selftaught.model.shape import ModelShape
-from selftaught.model.transformer import Transformer, document_mask, loss_sum
+from selftaught.model.transformer import Transformer, document_mask
 
 Kind = Literal["ddp", "fsdp", "hsdp"]
 LONGEST_WAIT = timedelta(days=1)
