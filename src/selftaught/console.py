@@ -6,11 +6,10 @@ With `--json` the screen's text goes to standard error and standard output holds
 from __future__ import annotations
 
 import os
-import select
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -28,12 +27,21 @@ QUIET_SECONDS = 15.0
 _UNFOLDED = 1 << 14
 """Characters of a line that may be as long as it needs to be."""
 
+_STANDARD_ERROR = 2
+"""The highest descriptor of the three standard streams."""
+
 _state: dict[str, Console] = {}
+
+
+class _Screen(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `output`: rich would end the program with an exit code that means a defect."""
+        raise BrokenPipeError
 
 
 def configure(*, json: bool) -> None:
     """Send human-readable text to standard error if `json`, else to standard output."""
-    screen = Console(stderr=json, quiet=compute.rank() != 0, highlight=False, soft_wrap=True)
+    screen = _Screen(stderr=json, quiet=compute.rank() != 0, highlight=False, soft_wrap=True)
     if not screen.is_terminal:
         screen.width = _UNFOLDED
     _state["screen"] = screen
@@ -52,7 +60,7 @@ def is_json() -> bool:
 
 def line(text: str = "", *, style: str = "") -> None:
     """Write one line of plain text."""
-    with _output():
+    with output():
         _screen().print(Text(text, style=style))
 
 
@@ -68,8 +76,9 @@ def warn(text: str) -> None:
 
 
 def error(problem: SelftaughtError) -> None:
-    """Write an error to standard error as one line."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"selftaught: {problem.line()}", style="red"))
+    """Write an error to standard error as one line; where that cannot be written either, the exit code has to tell it."""
+    with suppress(OSError):
+        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"selftaught: {problem.line()}", style="red"))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
@@ -80,7 +89,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
         drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(f"{cell:,.4g}" if isinstance(cell, float) else str(cell)) for cell in row))
-    with _output():
+    with output():
         _screen().print(drawn)
 
 
@@ -97,19 +106,21 @@ def row(document: Any) -> None:
 
 
 def _send(text: str) -> None:
-    with _output():
+    with output():
         sys.stdout.write(text)
-        sys.stdout.flush()
 
 
 @contextmanager
-def _output() -> Iterator[None]:
-    """Writes to standard output. Ends the program quietly if nobody reads any further, as after `| head`.
+def output() -> Iterator[None]:
+    """Writes to standard output, all of it by the end. Ends the program quietly if nobody reads any further, as after `| head`.
 
     Raises OutputError where what is written cannot be kept, as in a file on a full disk.
     """
     try:
-        yield
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError as problem:
         forget_output()
         raise SystemExit(0) from problem
@@ -118,16 +129,22 @@ def _output() -> Iterator[None]:
         raise OutputError("cannot write to standard output", got=problem.strerror or str(problem)) from problem
 
 
-def is_read() -> bool:
-    """Whether somebody reads standard output still, unlike after `| head`."""
-    asked = select.poll()
-    asked.register(sys.stdout.fileno(), 0)
-    return not any(events & select.POLLERR for _, events in asked.poll(0))
-
-
 def forget_output() -> None:
     """Let nobody's standard output go nowhere: what is left in the buffer has to go somewhere when Python closes the stream."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def open_streams() -> None:
+    """Let standard streams that the starting process closed (`>&-`) lead nowhere.
+
+    Else the next files to be opened got their numbers, and what a library or another process prints would go into these.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - it takes no keyword
+    os.close(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open as long as the process is
 
 
 class Bar:

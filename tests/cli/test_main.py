@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from selftaught import errors
 from selftaught.cli.main import VERBS, main
 
 
@@ -41,7 +44,10 @@ def test_help_imports_neither_torch_nor_numba(verb: str) -> None:
     assert "usage" in done.stdout
 
 
-@pytest.mark.parametrize("words", [["--help"], ["generate", "--help"]])
+OVERVIEWS = [[], ["--help"], ["--version"], ["tokenizer", "--help"], ["tokenizer", "learn", "-h"]]
+
+
+@pytest.mark.parametrize("words", [*OVERVIEWS, ["generate", "--help"]])
 def test_help_that_nobody_reads_to_the_end_is_no_error(words: list[str]) -> None:
     verb = subprocess.Popen(
         [sys.executable, "-m", "selftaught", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -52,3 +58,39 @@ def test_help_that_nobody_reads_to_the_end_is_no_error(words: list[str]) -> None
     assert verb.stderr is not None
     assert not verb.stderr.read()
     verb.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
+@pytest.mark.parametrize("words", [*OVERVIEWS, *([verb, "--help"] for verb in VERBS)])
+def test_help_on_a_full_disk_is_one_line_and_the_code_for_it(words: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "selftaught", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == errors.OutputError.exit_code
+    assert done.stderr == "selftaught: cannot write to standard output; got No space left on device\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
+def test_an_error_that_cannot_be_told_keeps_its_code() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-m", "selftaught", "nonsense"], stderr=full, check=False)
+    assert done.returncode == errors.UsageError.exit_code
+
+
+@pytest.mark.parametrize("words", [["--help"], ["generate", "--help"]])
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_streams_lead_nowhere(words: list[str], closed: str) -> None:
+    command = shlex.join([sys.executable, "-m", "selftaught", *words])
+    done = subprocess.run(f"{command} {closed}", shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys; from selftaught import console; console.open_streams()\n"
+        f"with open({str(tmp_path / 'file')!r}, 'w') as file: subprocess.run([sys.executable, '-c', 'print(1)'], check=True)"
+    )
+    command = shlex.join([sys.executable, "-c", code])
+    subprocess.run(f"{command} >&-", shell=True, check=True)
+    assert (tmp_path / "file").read_bytes() == b""

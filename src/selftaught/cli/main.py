@@ -10,12 +10,15 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import FrameType
 
 from selftaught import compute, console, errors, settings
 
 LEASH = "SELFTAUGHT_LEASH"
 """Environment variable with the number of a pipe whose other end the starting process holds (see `hold_leash`)."""
+
+HELP = frozenset({"-h", "--help"})
 
 VERBS = {
     "demo": "the whole paper in ten minutes: corpus, tokenizer, four sizes, zero-shot tasks, overlap, report",
@@ -41,14 +44,27 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code (see `selftaught.errors`)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help", "help"):
-        console.write(overview() + "\n")
-        return 0
-    if words[0] in ("-V", "--version"):
-        from selftaught import __version__
+    console.open_streams()
+    try:
+        if not words or words[0] in {*HELP, "help"}:
+            console.write(overview() + "\n")
+        elif words[0] in ("-V", "--version"):
+            from selftaught import __version__
 
-        console.line(f"selftaught {__version__}")
-        return 0
+            console.line(f"selftaught {__version__}")
+        else:
+            _run_verb(words)
+    except errors.SelftaughtError as problem:
+        if not problem.told:
+            console.error(problem)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        console.warn("stopped; the same command continues where this one ended")
+        return errors.INTERRUPTED
+    return 0
+
+
+def _run_verb(words: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     # Scripts start background jobs with SIGINT ignored; a verb saves its work when it is told to stop, however it was started.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -56,23 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)
     compute.share_processors()
     hold_leash()
-    try:
-        if words[0] not in VERBS:
-            raise settings.unknown_name("verb", words[0], VERBS)
-        console.configure(json="--json" in words)
-        importlib.import_module(f"selftaught.cli.{words[0]}").run(words[1:])
-    except errors.SelftaughtError as problem:
-        if not problem.told:
-            console.error(problem)
-        return problem.exit_code
-    except BrokenPipeError:
-        if console.is_read():  # another pipe
-            raise
-        console.forget_output()  # as after `--help | head`
-    except KeyboardInterrupt:
-        console.warn("stopped; the same command continues where this one ended")
-        return errors.INTERRUPTED
-    return 0
+    if words[0] not in VERBS:
+        raise settings.unknown_name("verb", words[0], VERBS)
+    console.configure(json="--json" in words)
+    verb = importlib.import_module(f"selftaught.cli.{words[0]}")
+    # Help is written by the parser of flags, all else by `console`.
+    with console.output() if HELP.intersection(words) else nullcontext():
+        verb.run(words[1:])
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
