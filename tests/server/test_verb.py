@@ -135,7 +135,13 @@ def test_keys_come_from_a_file_or_the_environment(tmp_path, monkeypatch):
     assert serve._key(serve.Serve(model=tmp_path)) is None
 
 
-def test_a_missing_extra_prints_its_install_line(ladder, capsys, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else object())
-    assert main(["serve", str(ladder), "--port", "0"]) == errors.MissingExtraError.exit_code
-    assert "pip install 'selftaught[serve]'" in capsys.readouterr().err
+def test_a_missing_extra_prints_its_install_line(ladder):
+    script = (
+        "import sys; sys.modules.update(dict.fromkeys(['starlette', 'uvicorn', 'h11', 'prometheus_client']));"
+        "from selftaught.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, "serve", str(ladder), "--port", "0"]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ended.returncode == errors.MissingExtraError.exit_code
+    assert "pip install 'selftaught[serve]'" in ended.stderr
+    assert "Traceback" not in ended.stderr

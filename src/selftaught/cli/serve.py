@@ -40,9 +40,11 @@ def run(argv: Sequence[str]) -> None:
     """Serve what `argv` names."""
     command = settings.resolve(Serve, argv, prog="selftaught serve").command
     key = _key(command)
-    from selftaught.server import gate, running
+    from selftaught.server import running
 
     running.require_extra()
+    from selftaught.server import gate
+
     with running.listen(command.host, command.port) as listening:
         models = running.load(command.model, command.device, command.weights)
         url = running.address(listening)
