@@ -25,6 +25,7 @@ from selftaught.model.transformer import Transformer
 from selftaught.report.records import LearningPoint, Sample, Score
 from selftaught.training import pretraining
 from selftaught.training.activations import checkpoint_blocks
+from selftaught.training.heldout import Heldout
 from selftaught.training.pretraining import pretrain
 from selftaught.training.step import StepResult
 from tests.reference.networks import network
@@ -188,7 +189,7 @@ def test_keeps_every_so_many_and_the_best_besides(
     tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([3.0, 1.0, 2.0, 2.5])
-    monkeypatch.setattr(pretraining.Heldout, "loss", lambda *_: next(losses))
+    monkeypatch.setattr(Heldout, "loss", lambda *_: next(losses))
     pretrain(plan(keep_every=9, keep_best=True, checkpoints_kept=1), tokens=tokens, out=tmp_path)
     assert [int(folder.name[5:]) for folder in loading.checkpoints(tmp_path)] == [8, 9, 18, 24]
     progress = json.loads((tmp_path / "step-000024/training.json").read_text())

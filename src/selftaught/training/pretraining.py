@@ -18,20 +18,17 @@ from selftaught.model import cost
 from selftaught.model.initial import initialise
 from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.tokenizer import Tokenizer
-from selftaught.tokens.batches import Batches, Mixture
-from selftaught.tokens.selection import Tokens, divide
-from selftaught.tokens.shards import Shards, open_shards
 from selftaught.training import checkpoints, spikes, threads
 from selftaught.training.activations import checkpoint_blocks
 from selftaught.training.arithmetic import arithmetic
 from selftaught.training.compiling import compile_blocks
-from selftaught.training.heldout import Heldout
 from selftaught.training.optimizer import Optimizer
 from selftaught.training.parallel import Processes, rows, will_shard
 from selftaught.training.plan import TrainingPlan
 from selftaught.training.progress import Log, Pace, Progress, Stop, StopRequested, require_same_plan
 from selftaught.training.schedule import rate
 from selftaught.training.step import StepResult, train_step
+from selftaught.training.texts import open_texts
 
 _BYTES_PER_PARAMETER = 12
 """Of a checkpoint: a float32 weight and the optimizer's two means."""
@@ -74,45 +71,9 @@ def pretrain(
         return _Pretraining(plan, Path(tokens), Path(out), hold_out, watching).run()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Texts:
-    """What is learned from and measured on."""
-
-    train: Shards
-    tokenizer: Tokenizer
-    batches: Batches | Mixture
-    heldout: Heldout
-
-
-def _open(plan: TrainingPlan, tokens: Path, hold_out: float) -> _Texts:
-    train, tokenizer = open_shards(tokens, "train"), Tokenizer.load(tokens)
-    checkpoints.require_same_tokenizer(tokenizer, train)
-    learned, measured = divide(train, hold_out, plan.seed) if hold_out else (train, open_shards(tokens, "heldout"))
-    return _Texts(
-        train=train,
-        tokenizer=tokenizer,
-        batches=_batches(plan, learned, tokenizer),
-        heldout=Heldout(measured, context=plan.context, tokens=plan.evaluate_tokens, rows=plan.micro_batch_size),
-    )
-
-
-def _batches(plan: TrainingPlan, learned: Tokens, tokenizer: Tokenizer) -> Batches | Mixture:
-    """Batches of the training text, or of a mixture of it with others, which must have the same tokenizer."""
-    size = {"batch_size": plan.batch_size, "context": plan.context}
-    own, shares = Batches(learned, seed=plan.seed, **size), plan.shares()
-    if not shares:
-        return own
-    corpora = [(own, 1 - sum(shares.values()))]
-    for number, (folder, share) in enumerate(shares.items(), start=1):
-        other = open_shards(folder, "train")
-        checkpoints.require_same_tokenizer(tokenizer, other)
-        corpora.append((Batches(other, seed=compute.seed_of("mix", plan.seed, number), **size), share))
-    return Mixture(corpora, seed=plan.seed, batch_size=plan.batch_size)
-
-
 def _examine(plan: TrainingPlan, tokens: Path, out: Path, hold_out: float) -> checkpoints.Found | None:
     """Where to continue, if the run was begun. Raises whatever is wrong with it, before any work."""
-    texts = _open(plan, tokens, hold_out)
+    texts = open_texts(plan, tokens, hold_out)
     shape = plan.shape(texts.train.vocabulary_size)
     # One more than are kept, since a new one is there before the oldest goes; some may be there already.
     missing = plan.checkpoints_kept + 1 - min(plan.checkpoints_kept, len(loading.checkpoints(out)))
@@ -156,7 +117,7 @@ class _Pretraining:
         compute.keep_freed_memory()
         # Rank 0 looks first: what is wrong is said once.
         found = compute.from_first(lambda: _examine(plan, tokens, out, hold_out))
-        self.plan, self.out, self.texts = plan, out, _open(plan, tokens, hold_out)
+        self.plan, self.out, self.texts = plan, out, open_texts(plan, tokens, hold_out)
         begun = found.progress.precision if found else plan.precision
         self.machine = compute.machine("auto", begun)
         vocabulary = self.texts.train.vocabulary_size
