@@ -129,7 +129,7 @@ def test_convert_there_and_back(model, tmp_path, capsys):
     assert capsys.readouterr().err.count("selftaught:") == 3
 
 
-@pytest.mark.parametrize("broken_off", ["write_tokenizer", "_card"])
+@pytest.mark.parametrize("broken_off", ["_write_tokenizer", "_card"])
 def test_a_conversion_that_is_broken_off_leaves_nothing_in_the_way(model, tmp_path, monkeypatch, broken_off):
     there = tmp_path / "hf"
     words = ["convert", str(model), str(there)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
 
 import msgspec
 import torch
 
-from selftaught import console, storage
+from selftaught import storage
 from selftaught.checkpoint import matching
+from selftaught.checkpoint.huggingface_config import CONFIG_FILE, as_config, ends, read_shape
 from selftaught.checkpoint.matching import Place
 from selftaught.errors import DamagedFileError, InputError
 from selftaught.model import cost
@@ -19,18 +19,13 @@ from selftaught.model.transformer import Transformer
 from selftaught.tokenizer import files, formats
 from selftaught.tokenizer.tokenizer import Tokenizer
 
-CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE = "config.json", "model.safetensors", "model.safetensors.index.json"
+WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 PICKLED_FILE, PICKLED_INDEX_FILE = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _MAPPED_BYTES = 1 << 20
 """Tensors of so many are left in their file until they are used: embeddings, and matrices until they are turned."""
 _OUTER = {
     "before": {"tokens": "wte", "positions": "wpe", "norm": "ln_f"},
     "after": {"tokens": "tokens_embed", "positions": "positions_embed"},
-}
-_ACTIVATIONS: dict[str, Literal["gelu-tanh", "gelu"]] = {
-    "gelu_new": "gelu-tanh",
-    "gelu_pytorch_tanh": "gelu-tanh",
-    "gelu": "gelu",
 }
 
 
@@ -62,7 +57,7 @@ def load(folder: Path) -> tuple[Transformer, Tokenizer]:
     Pickled weights (pytorch_model.bin) are read by torch's loader that builds tensors and nothing else. Raises InputError for
     another network, and for tensors that are missing or have another shape.
     """
-    shape = read_shape(folder)
+    shape = read_shape(folder / CONFIG_FILE)
     model = matching.fit(shape, places(shape), _Prefixed(_tensors(folder)), origin=folder, spare=_spare)
     return model, Tokenizer.load(folder)
 
@@ -154,69 +149,6 @@ def _unpickled(paths: list[Path]) -> dict[str, torch.Tensor]:
     return tensors
 
 
-class _Config(msgspec.Struct, frozen=True, kw_only=True):
-    """What of config.json fixes the network; names and defaults are Hugging Face's."""
-
-    model_type: str = ""
-    n_layer: int = 12
-    n_head: int = 12
-    n_embd: int = 768
-    n_positions: int | None = None
-    n_inner: int | None = None
-    vocab_size: int | None = None
-    activation_function: str = "gelu_new"
-    afn: str = "gelu"
-    """GPT-1's; there "gelu" has always meant the approximation by tanh."""
-    layer_norm_epsilon: float = 1e-5
-    scale_attn_weights: bool = True
-    scale_attn_by_inverse_layer_idx: bool = False
-    reorder_and_upcast_attn: bool = False
-    tie_word_embeddings: bool = True
-    add_cross_attention: bool = False
-    attn_pdrop: float = 0.1
-    embd_pdrop: float = 0.1
-    resid_pdrop: float = 0.1
-
-
-def read_shape(folder: Path) -> ModelShape:
-    """The shape that config.json describes. Raises InputError, naming the entry, for another network than GPT-2's or GPT-1's."""
-    config = storage.read_json(folder / CONFIG_FILE, _Config)
-    first = config.model_type == "openai-gpt"
-    known: dict[str, tuple[object, ...]] = {
-        "model_type": ("openai-gpt", "gpt2"),
-        "afn": ("gelu",),
-        "activation_function": tuple(_ACTIVATIONS)[::-1],
-        "scale_attn_weights": (True,),
-        "add_cross_attention": (False,),
-    }
-    for name, values in known.items():
-        if getattr(config, name) not in values:
-            raise InputError(
-                f"{folder} holds another kind of network",
-                expected=f"{name} {' or '.join(map(str, values))}",
-                got=f"{name} {getattr(config, name) or 'missing'}",
-            )
-    if len({config.attn_pdrop, config.embd_pdrop, config.resid_pdrop}) > 1:
-        console.warn(
-            f"{folder} drops out at three rates; training goes on with that of residuals, {config.resid_pdrop}"
-        )
-    return ModelShape(
-        layers=config.n_layer,
-        heads=config.n_head,
-        channels=config.n_embd,
-        context=config.n_positions or (512 if first else 1024),
-        vocabulary=config.vocab_size or (40478 if first else 50257),
-        norm="after" if first else "before",
-        dropout=config.resid_pdrop,
-        inner=0 if first else config.n_inner or 0,
-        activation="gelu-tanh" if first else _ACTIVATIONS[config.activation_function],
-        norm_epsilon=config.layer_norm_epsilon,
-        tied=config.tie_word_embeddings,
-        scale_by_layer=config.scale_attn_by_inverse_layer_idx and not first,
-        attention_float32=config.reorder_and_upcast_attn and not first,
-    )
-
-
 def save(model: Transformer, tokenizer: Tokenizer, folder: str | Path) -> None:
     """Write a folder that transformers' `from_pretrained` reads.
 
@@ -225,7 +157,7 @@ def save(model: Transformer, tokenizer: Tokenizer, folder: str | Path) -> None:
     import safetensors.torch
 
     shape, folder = model.shape, Path(folder)
-    config = config_document(shape, tokenizer)
+    config = as_config(shape, tokenizer)
     state = model.state_dict()
     tensors = {
         place.name: (state[ours].T if place.turned else state[ours]).cpu().contiguous()
@@ -234,13 +166,13 @@ def save(model: Transformer, tokenizer: Tokenizer, folder: str | Path) -> None:
     storage.require_space(folder.parent, sum(tensor.nbytes for tensor in tensors.values()))
     with storage.writing(folder / WEIGHTS_FILE) as stream:
         safetensors.torch.save_file(tensors, stream.name, metadata={"format": "pt"})
-    write_tokenizer(tokenizer, shape, folder)
-    storage.write_json(folder / "generation_config.json", _ends(tokenizer))
+    _write_tokenizer(tokenizer, shape, folder)
+    storage.write_json(folder / "generation_config.json", ends(tokenizer))
     storage.write_text(folder / "README.md", _card(shape, tokenizer))
     storage.write_json(folder / CONFIG_FILE, config)
 
 
-def write_tokenizer(tokenizer: Tokenizer, shape: ModelShape, folder: Path) -> None:
+def _write_tokenizer(tokenizer: Tokenizer, shape: ModelShape, folder: Path) -> None:
     """Write the tokenizer's files as transformers reads them."""
     formats.write_huggingface(folder, tokenizer.vocabulary)
     kind = {"tokenizer_class": "GPT2Tokenizer"} | dict.fromkeys(
@@ -249,46 +181,6 @@ def write_tokenizer(tokenizer: Tokenizer, shape: ModelShape, folder: Path) -> No
     if tokenizer.vocabulary.kind == "gpt1":
         kind = {"tokenizer_class": "OpenAIGPTTokenizer", "unk_token": files.UNKNOWN}
     storage.write_json(folder / "tokenizer_config.json", {"model_max_length": shape.context} | kind)
-
-
-def _ends(tokenizer: Tokenizer) -> dict[str, int]:
-    """GPT-1 has no token that begins or ends a text."""
-    byte_level = tokenizer.vocabulary.kind == "gpt2"
-    return dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.end_of_text) if byte_level else {}
-
-
-def config_document(shape: ModelShape, tokenizer: Tokenizer) -> dict[str, Any]:
-    """config.json of a network. Raises InputError for what its class in transformers lacks."""
-    common = {
-        "n_layer": shape.layers,
-        "n_head": shape.heads,
-        "n_embd": shape.channels,
-        "n_positions": shape.context,
-        "vocab_size": shape.vocabulary,
-        "layer_norm_epsilon": shape.norm_epsilon,
-        "tie_word_embeddings": shape.tied,
-        "dtype": "float32",
-        **dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), shape.dropout),
-        **_ends(tokenizer),
-    }
-    if shape.norm == "before":
-        return common | {
-            "architectures": ["GPT2LMHeadModel"],
-            "model_type": "gpt2",
-            "activation_function": "gelu_new" if shape.activation == "gelu-tanh" else "gelu",
-            "n_inner": shape.inner or None,
-            "scale_attn_by_inverse_layer_idx": shape.scale_by_layer,
-            "reorder_and_upcast_attn": shape.attention_float32,
-        }
-    for name in ("inner", "activation", "scale_by_layer", "attention_float32"):
-        usual = getattr(ModelShape(layers=1, heads=1, channels=1), name)
-        if getattr(shape, name) != usual:
-            raise InputError(
-                "transformers' GPT-1 cannot be such a network",
-                expected=f"{name} {usual}",
-                got=f"{getattr(shape, name)}",
-            )
-    return common | {"architectures": ["OpenAIGPTLMHeadModel"], "model_type": "openai-gpt", "afn": "gelu"}
 
 
 _CARD = """---

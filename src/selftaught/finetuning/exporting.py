@@ -15,6 +15,7 @@ import torch
 
 from selftaught import storage
 from selftaught.checkpoint import huggingface, native
+from selftaught.checkpoint.huggingface_config import CONFIG_FILE
 from selftaught.errors import MismatchError
 from selftaught.finetuning.heads import Classifier
 from selftaught.finetuning.inputs import SPECIAL_TOKENS, Specials
@@ -58,8 +59,8 @@ def export(found: Finetuned, folder: Path) -> None:
     _write_tensors(folder / huggingface.WEIGHTS_FILE, tensors)
     _name_tokens(folder, found.description.specials)
     about = found.description
-    config = storage.read_json(folder / huggingface.CONFIG_FILE, dict[str, Any])
-    storage.write_json(folder / huggingface.CONFIG_FILE, config | _as_classifier(found, network))
+    config = storage.read_json(folder / CONFIG_FILE, dict[str, Any])
+    storage.write_json(folder / CONFIG_FILE, config | _as_classifier(found, network))
     (folder / _GENERATION).unlink(missing_ok=True)
     card = _CARD.format(name=about.name, task=about.task, context=about.context, more=_MORE[about.head.kind])
     storage.write_text(folder / _README, card.rstrip() + "\n")
