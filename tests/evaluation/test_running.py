@@ -19,7 +19,8 @@ from selftaught.evaluation import lambada, measuring
 from selftaught.evaluation.answers import StretchAnswer
 from selftaught.evaluation.protocols import EvaluateSettings
 from selftaught.evaluation.running import evaluate
-from selftaught.inference.language_model import LanguageModel, LogProb
+from selftaught.inference.joining import LogProb
+from selftaught.inference.language_model import LanguageModel
 from selftaught.model.initial import initialise
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer

@@ -11,7 +11,8 @@ from typing import Protocol, TypeAlias
 from selftaught.errors import UsageError
 from selftaught.evaluation.templates import ClassifySettings, Label
 from selftaught.inference import fitting, representations
-from selftaught.inference.language_model import LanguageModel, LogProb
+from selftaught.inference.joining import LogProb
+from selftaught.inference.language_model import LanguageModel
 from selftaught.tasks.labelled import Labelled
 
 Advance: TypeAlias = Callable[[float], None]

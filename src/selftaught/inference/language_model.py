@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Literal
 from selftaught import compute
 from selftaught.checkpoint import loading
 from selftaught.errors import MismatchError, UsageError
-from selftaught.inference import compiled, generation, likelihood, reading, writing
+from selftaught.inference import compiled, generation, joining, reading, writing
 from selftaught.inference.decoding import Decoder
+from selftaught.inference.joining import LogProb
 from selftaught.inference.recasting import WeightFormat
 from selftaught.inference.rules import SamplingSettings
 from selftaught.inference.speculation import Speculator
-from selftaught.inference.textstream import TextStream
+from selftaught.inference.textstream import TextStream, first, suspicious
 from selftaught.inference.trees import Pair
 from selftaught.inference.windows import Windows, windows
 from selftaught.model import cost
@@ -27,18 +27,6 @@ from selftaught.tokenizer.tokenizer import Tokenizer
 
 REMEMBERED_CONTEXTS = 64
 """Encoded contexts that are kept: the pairs of one question follow each other."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogProb:
-    """Log-probability of a text, in nats."""
-
-    total: float
-    by_token: tuple[float, ...]
-    greedy: tuple[bool, ...]
-    """For each token, whether it was the model's first choice."""
-    allowed: tuple[bool, ...] = ()
-    """For each token, whether it was the first choice among the words that were not barred."""
 
 
 class LanguageModel:
@@ -147,7 +135,9 @@ class LanguageModel:
         encoded = [self.encode_pair(*pair) for pair in pairs]
         ids = [self.tokenizer.encode(word) for word in barred]
         alone = sorted({one[0] for one in ids if len(one) == 1})
-        return self._scored([list(self._parts(before, after)) for before, after in encoded], advance, alone)
+        return joining.score(
+            self.reader, [list(self._parts(before, after)) for before, after in encoded], advance, barred=alone
+        )
 
     def trimmed(self, context: str, continuations: Sequence[str]) -> str:
         """The end of a context that fits into the model together with the longest of the continuations, cut before a word.
@@ -185,16 +175,6 @@ class LanguageModel:
         for done in range(0, len(after), self.context):
             yield [*before, *after[:done]], after[done : done + self.context]
 
-    def _scored(
-        self, parts: Sequence[Sequence[Pair]], advance: Callable[[float], None] | None, barred: Sequence[int] = ()
-    ) -> list[LogProb]:
-        """Score texts that consist of several pairs each; `advance` hears of texts."""
-        pairs = [pair for part in parts for pair in part]
-        told = _Telling(len(pairs), len(parts), advance)
-        scored = iter(likelihood.score(self.reader, pairs, told.advance, barred=barred))
-        told.finish()
-        return [_joined(list(islice(scored, len(part)))) for part in parts]
-
     def document_log_probs(
         self,
         texts: Sequence[str],
@@ -210,7 +190,7 @@ class LanguageModel:
         `advance(n)` is called when n more texts are done, which may be a part of one.
         """
         parts = [list(self.windows(text, stride=stride, filled=filled).pairs()) for text in texts]
-        return self._scored(parts, advance)
+        return joining.score(self.reader, parts, advance)
 
     def windows(self, text: str, *, stride: int | None = None, filled: bool = False) -> Windows:
         """A text as the windows in which `document_log_probs` reads it."""
@@ -219,7 +199,7 @@ class LanguageModel:
 
     def window_log_probs(self, read: Windows, parts: Sequence[range]) -> list[LogProb]:
         """Log-probability of parts of a text, each what some of its windows score."""
-        return self._scored([list(read.pairs(part)) for part in parts], None)
+        return joining.score(self.reader, [list(read.pairs(part)) for part in parts])
 
     def stream(
         self,
@@ -234,12 +214,10 @@ class LanguageModel:
         text, held = TextStream(), ""
         for drawn in self._draw(prompt, max_new_tokens, sampling or SamplingSettings(), seed):
             held += text.add(self.tokenizer.decode_bytes([drawn.token]))
-            found = [place for one in stop if (place := held.find(one)) >= 0]
-            if found:
-                yield held[: min(found)]
+            if (end := first(stop, held)) is not None:
+                yield held[:end]
                 return
-            safe = _safe_length(held, stop)
-            if safe:
+            if safe := len(held) - suspicious(stop, held):
                 yield held[:safe]
                 held = held[safe:]
         if rest := held + text.end():
@@ -294,43 +272,3 @@ def load(
 ) -> LanguageModel:
     """Read a language model: a model folder, a training run (its newest checkpoint) or a Hugging Face GPT-2 folder."""
     return LanguageModel.load(path, device=device, precision=precision)
-
-
-class _Telling:
-    """Tells progress in texts although pairs are what gets done; of long texts also parts, so that something moves."""
-
-    def __init__(self, pairs: int, texts: int, advance: Callable[[float], None] | None) -> None:
-        self._pairs, self._texts, self._advance = pairs, texts, advance
-        self._done, self._told = 0, 0.0
-
-    def advance(self, pairs: int) -> None:
-        self._done += pairs
-        # Parts of 1,024, of which floating-point numbers keep exact sums.
-        self._tell(1024 * self._texts * self._done // self._pairs / 1024)
-
-    def finish(self) -> None:
-        self._tell(self._texts)
-
-    def _tell(self, texts: float) -> None:
-        if self._advance is not None and texts > self._told:
-            self._advance(texts - self._told)
-        self._told = max(self._told, texts)
-
-
-def _joined(parts: Sequence[likelihood.Scored]) -> LogProb:
-    by_token = tuple(value for part in parts for value in part.log_probs)
-    return LogProb(
-        total=sum(by_token),
-        by_token=by_token,
-        greedy=tuple(value for part in parts for value in part.greedy),
-        allowed=tuple(value for part in parts for value in part.allowed),
-    )
-
-
-def _safe_length(held: str, stop: Sequence[str]) -> int:
-    """How much of the text cannot be the beginning of a stop string."""
-    longest = max(
-        (size for one in stop for size in range(1, len(one)) if held.endswith(one[:size])),
-        default=0,
-    )
-    return len(held) - longest

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from selftaught.inference.generation import Drawn
-from selftaught.inference.textstream import TextStream
+from selftaught.inference.textstream import TextStream, first
 from selftaught.report.records import Piece, Sample
 from selftaught.tokenizer.tokenizer import Tokenizer
 
@@ -80,7 +80,8 @@ def _piece(tokenizer: Tokenizer, text: str, drawn: Sequence[Drawn]) -> Piece:
 def cut(found: Sequence[Piece], stop: Sequence[str]) -> list[Piece]:
     """Pieces up to the first stop string; a piece in which it begins keeps what is before it."""
     text = "".join(piece.text for piece in found)
-    length = min((place for one in stop if one and (place := text.find(one)) >= 0), default=len(text))
+    end = first(stop, text)
+    length = len(text) if end is None else end
     kept: list[Piece] = []
     for piece in found:
         if length >= len(piece.text):

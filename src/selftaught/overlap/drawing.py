@@ -10,7 +10,8 @@ import msgspec
 
 from selftaught import compute, storage
 from selftaught.errors import DamagedFileError, MismatchError
-from selftaught.inference.language_model import LanguageModel, LogProb
+from selftaught.inference.joining import LogProb
+from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.rules import SamplingSettings
 from selftaught.report.records import Sample
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from selftaught.inference.scheduling import Progress, Told
-from selftaught.inference.textstream import TextStream
+from selftaught.inference.textstream import TextStream, first, suspicious
 from selftaught.tokenizer.tokenizer import Tokenizer
 
 
@@ -52,12 +52,11 @@ class Assembly:
             rest = self._stream.end()
             self._place += len(rest)
             self._held += rest
-        ends = [place for one in self._stop if (place := self._held.find(one)) >= 0]
-        if ends:
-            return self._cut(min(ends))
+        if (end := first(self._stop, self._held)) is not None:
+            return self._cut(end)
         if news.ended is not None:
             return self._show(len(self._held), news.ended)
-        return self._show(len(self._held) - self._suspicious(), None)
+        return self._show(len(self._held) - suspicious(self._stop, self._held), None)
 
     def end(self, finish: Literal["stop", "length"]) -> Piece:
         """What is left of a text that is ended from outside."""
@@ -89,11 +88,6 @@ class Assembly:
         end = self._place - len(self._held) + size
         tokens = tuple(one for one in self._tokens if one.offset < end)
         return Piece(self._lead + self._held[:size], tokens, "stop")
-
-    def _suspicious(self) -> int:
-        """Characters at the end that a stop string may begin with."""
-        sizes = (size for one in self._stop for size in range(1, len(one)) if self._held.endswith(one[:size]))
-        return max(sizes, default=0)
 
 
 def written(tokenizer: Tokenizer, token: int) -> str:
