@@ -12,7 +12,8 @@ from selftaught.cli.main import main
 from selftaught.errors import InputError
 from selftaught.evaluation import contamination
 from selftaught.evaluation.answers import ChoiceAnswer, ConversationAnswer, PassageAnswer
-from selftaught.report.records import ExampleOverlap, Score
+from selftaught.report.overlap_records import ExampleOverlap
+from selftaught.report.records import Score
 
 
 def score(task, metric, value):

@@ -16,8 +16,8 @@ from selftaught.errors import InputError
 from selftaught.overlap import datasets
 from selftaught.overlap.measuring import measure_overlap
 from selftaught.overlap.plan import OverlapSettings
+from selftaught.report.overlap_records import ExampleOverlap
 from selftaught.report.overlapping import table_6
-from selftaught.report.records import ExampleOverlap
 from selftaught.tasks import passages, winograd
 from tests.reference.ngrams import ngrams
 

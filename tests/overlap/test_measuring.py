@@ -21,7 +21,8 @@ from selftaught.overlap.parameters import BITS_FILE, Parameters
 from selftaught.overlap.plan import OverlapSettings
 from selftaught.overlap.spans import longest_copies
 from selftaught.overlap.wanted import Wanted
-from selftaught.report.records import CopiedSpan, Sample
+from selftaught.report.overlap_records import CopiedSpan
+from selftaught.report.records import Sample
 from tests.reference.ngrams import ngrams
 
 

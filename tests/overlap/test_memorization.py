@@ -22,7 +22,8 @@ from selftaught.overlap.drawing import ANSWERS_FILE, Answers
 from selftaught.overlap.memorization import REAL, measure_memorization
 from selftaught.overlap.plan import MemorizeSettings, OverlapSettings
 from selftaught.overlap.recall import recalled
-from selftaught.report.records import MEMORIZATION_FILE, Memorization, Piece, Sample
+from selftaught.report.overlap_records import MEMORIZATION_FILE, Memorization
+from selftaught.report.records import Piece, Sample
 from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer
 from tests.reference.networks import network

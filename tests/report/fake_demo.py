@@ -12,23 +12,20 @@ from pathlib import Path
 
 from selftaught import storage
 from selftaught.corpus.documents import Document, Drop, FunnelRow
-from selftaught.report.records import (
+from selftaught.report.overlap_records import (
     Continued,
     CopiedSpan,
     Difference,
     Diversity,
     DocumentLoss,
     Gap,
-    LearningPoint,
     Memorization,
     Overlap,
     OverlapSplit,
     Passage,
-    Piece,
     Recall,
-    Sample,
-    Score,
 )
+from selftaught.report.records import LearningPoint, Piece, Sample, Score
 
 SIZES = {"1x32": 152_032, "2x64": 379_520, "3x128": 1_153_408, "4x192": 2_615_424}
 HOSTILE = '<script>alert("1")</script> & </style> ]]> {{ 7 * 7 }}'

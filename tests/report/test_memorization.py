@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from selftaught.report import gaps, memorization
+from selftaught.report.overlap_records import Difference, DocumentLoss, Gap
 from selftaught.report.page import write_report
-from selftaught.report.records import Difference, DocumentLoss, Gap
 from tests.report import fake_demo
 
 FOUND = [fake_demo.memorization(name) for name in fake_demo.SIZES]

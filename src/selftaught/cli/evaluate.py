@@ -12,7 +12,8 @@ from tyro.conf import Positional
 from selftaught import compute, console, settings, storage
 from selftaught.errors import SelftaughtError, UsageError
 from selftaught.evaluation.protocols import MODES, EvaluateSettings
-from selftaught.report.records import ALONG_FILE, RESULTS_FILE, SPLIT_FILE, OverlapSplit, Score
+from selftaught.report.overlap_records import SPLIT_FILE, OverlapSplit
+from selftaught.report.records import ALONG_FILE, RESULTS_FILE, Score
 
 
 @dataclass(frozen=True, kw_only=True)

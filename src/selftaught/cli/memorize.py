@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from selftaught import console, settings, storage
 from selftaught.overlap.plan import MemorizeSettings
-from selftaught.report.records import COPIED_FILE, MEMORIZATION_FILE, OVERLAP_FILE, Memorization
+from selftaught.report.overlap_records import COPIED_FILE, MEMORIZATION_FILE, OVERLAP_FILE, Memorization
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from tyro.conf import Positional
 
 from selftaught import console, settings, storage
 from selftaught.overlap.plan import IndexSettings, MergeSettings, OverlapSettings
+from selftaught.report.overlap_records import COPIED_FILE, OVERLAP_FILE, CopiedSpan, Overlap
 from selftaught.report.overlapping import TABLE_6_COLUMNS, table_6
-from selftaught.report.records import COPIED_FILE, OVERLAP_FILE, CopiedSpan, Overlap
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,8 @@ import msgspec
 
 from selftaught.corpus.documents import read_rows
 from selftaught.errors import InputError
-from selftaught.report.records import EXAMPLES_FILE, ExampleOverlap, OverlapSplit, Score
+from selftaught.report.overlap_records import EXAMPLES_FILE, ExampleOverlap, OverlapSplit
+from selftaught.report.records import Score
 from selftaught.tasks import marking
 
 _EQUAL = 1e-6

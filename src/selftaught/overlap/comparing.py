@@ -18,7 +18,7 @@ from selftaught.overlap.lookup import Found, look_up
 from selftaught.overlap.plan import OverlapSettings
 from selftaught.overlap.sources import Texts
 from selftaught.overlap.wanted import Wanted
-from selftaught.report.records import EXAMPLES_FILE, ExampleOverlap, Overlap
+from selftaught.report.overlap_records import EXAMPLES_FILE, ExampleOverlap, Overlap
 
 Array = np.ndarray[Any, Any]
 

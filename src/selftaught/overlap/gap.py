@@ -10,7 +10,7 @@ from selftaught.corpus import documents
 from selftaught.errors import InputError
 from selftaught.overlap import bootstrap
 from selftaught.overlap.drawing import Answers
-from selftaught.report.records import DocumentLoss, Gap
+from selftaught.report.overlap_records import DocumentLoss, Gap
 from selftaught.tasks import modelling
 from selftaught.tasks.examples import Text
 

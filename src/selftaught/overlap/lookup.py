@@ -10,7 +10,7 @@ import numpy as np
 
 from selftaught.overlap.chunks import Hashed, Piece, Workers, hashed, pieces
 from selftaught.overlap.plan import OverlapSettings
-from selftaught.report.records import Overlap
+from selftaught.report.overlap_records import Overlap
 
 Array = np.ndarray[Any, Any]
 Members = Callable[[Array], Array]

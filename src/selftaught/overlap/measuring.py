@@ -21,7 +21,8 @@ from selftaught.overlap.parameters import PARAMETERS_FILE
 from selftaught.overlap.plan import OverlapSettings
 from selftaught.overlap.sources import corpus_side, text_of
 from selftaught.overlap.spans import longest_copies
-from selftaught.report.records import COPIED_FILE, OVERLAP_FILE, SAMPLES_FILE, CopiedSpan, Overlap, Sample
+from selftaught.report.overlap_records import COPIED_FILE, OVERLAP_FILE, CopiedSpan, Overlap
+from selftaught.report.records import SAMPLES_FILE, Sample
 
 Array = np.ndarray[Any, Any]
 

@@ -21,7 +21,7 @@ from selftaught.overlap.indexing import filter_from, filter_of
 from selftaught.overlap.lookup import look_up
 from selftaught.overlap.plan import MemorizeSettings, OverlapSettings
 from selftaught.overlap.spans import longest_copies
-from selftaught.report.records import (
+from selftaught.report.overlap_records import (
     COPIED_FILE,
     MEMORIZATION_FILE,
     OVERLAP_FILE,

@@ -21,7 +21,7 @@ from selftaught.overlap.frequent import Found
 from selftaught.overlap.plan import MemorizeSettings
 from selftaught.overlap.recall import recalled
 from selftaught.overlap.wanted import Wanted
-from selftaught.report.records import Passage
+from selftaught.report.overlap_records import Passage
 
 _SHOWN = 400
 """Characters that are kept of a text after the words that all its occurrences share."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from selftaught.corpus.ngrams import word_places, words
-from selftaught.report.records import Recall, Sample
+from selftaught.report.overlap_records import Recall
+from selftaught.report.records import Sample
 
 
 def recalled(sample: Sample, truths: Sequence[str]) -> Recall:

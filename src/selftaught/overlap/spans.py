@@ -11,7 +11,7 @@ import numpy as np
 from selftaught.corpus.documents import Document
 from selftaught.corpus.ngrams import ngram_hashes, words
 from selftaught.overlap.wanted import Wanted
-from selftaught.report.records import CopiedSpan
+from selftaught.report.overlap_records import CopiedSpan
 
 _PLACES = 64
 """Places of one n-gram in the texts that are followed; more are the same text over and over."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from selftaught.report.collecting import Material
 from selftaught.report.figures import Figure, Point, Series
-from selftaught.report.records import LearningPoint, Overlap, Score
+from selftaught.report.overlap_records import Overlap
+from selftaught.report.records import LearningPoint, Score
 from selftaught.report.trends import CHANCE, Trend, formatted, is_share, lower_is_better, metric_name, trends
 
 _POINTS_PER_DECADE = 12

@@ -10,21 +10,23 @@ from typing import Any, TypeVar
 from selftaught import console, storage
 from selftaught.corpus.documents import FUNNEL_FILE, FunnelRow
 from selftaught.errors import InputError, SelftaughtError
-from selftaught.report.records import (
-    ALONG_FILE,
+from selftaught.report.overlap_records import (
     COPIED_FILE,
-    FINETUNED_FILE,
     MEMORIZATION_FILE,
     OVERLAP_FILE,
-    RESULTS_FILE,
-    SAMPLES_FILE,
     SPLIT_FILE,
     CopiedSpan,
-    FineTuned,
-    LearningPoint,
     Memorization,
     Overlap,
     OverlapSplit,
+)
+from selftaught.report.records import (
+    ALONG_FILE,
+    FINETUNED_FILE,
+    RESULTS_FILE,
+    SAMPLES_FILE,
+    FineTuned,
+    LearningPoint,
     Sample,
     Score,
     StepScore,

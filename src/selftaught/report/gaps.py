@@ -8,7 +8,7 @@ from statistics import variance
 
 from selftaught.report.figures import Figure, Point, Series
 from selftaught.report.memorization import Line
-from selftaught.report.records import Difference, DocumentLoss, Memorization
+from selftaught.report.overlap_records import Difference, DocumentLoss, Memorization
 
 _SMALL_GAP = 0.1
 """Nats per token: held-out perplexity at most a tenth higher (figure 4 shows about as much for the largest model)."""

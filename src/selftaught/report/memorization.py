@@ -9,7 +9,7 @@ from statistics import fmean, median
 
 from selftaught.report.charts import cumulated_figure
 from selftaught.report.figures import Figure, Point, Series
-from selftaught.report.records import CopiedSpan, Memorization, Overlap, Passage, Recall
+from selftaught.report.overlap_records import CopiedSpan, Memorization, Overlap, Passage, Recall
 
 PAPER_MEDIAN_REAL, PAPER_NONE, PAPER_LITTLE = 0.026, 0.30, 0.01
 """GPT-2 paper, figure 5 and section 8: median overlap of real text; over 30 % of samples have none; most have less than 1 %."""

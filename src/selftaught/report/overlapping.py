@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selftaught.report import published
-from selftaught.report.records import Overlap, OverlapSplit
+from selftaught.report.overlap_records import Overlap, OverlapSplit
 from selftaught.report.trends import TITLES, formatted, metric_name
 
 TABLE_6_COLUMNS = ("data set", "8-grams", "in the corpus", "paper: in WebText", "in its own text", "paper: own train")

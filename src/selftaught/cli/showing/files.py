@@ -26,7 +26,8 @@ from selftaught.cli.showing.summary import (
 from selftaught.corpus.documents import Document, FunnelRow
 from selftaught.errors import DamagedFileError, InputError
 from selftaught.model.shape import ModelShape
-from selftaught.report.records import CopiedSpan, LearningPoint, Overlap, Sample, Score
+from selftaught.report.overlap_records import CopiedSpan, Overlap
+from selftaught.report.records import LearningPoint, Sample, Score
 from selftaught.tokens import shards
 from selftaught.training.plan import TrainingPlan
 

@@ -15,17 +15,8 @@ from selftaught.errors import DamagedFileError, InputError, SelftaughtError
 from selftaught.model.shape import ModelShape
 from selftaught.overlap.parameters import PARAMETERS_FILE, Parameters
 from selftaught.report import gaps, memorization
-from selftaught.report.records import (
-    COPIED_FILE,
-    MEMORIZATION_FILE,
-    OVERLAP_FILE,
-    RESULTS_FILE,
-    SAMPLES_FILE,
-    Memorization,
-    Overlap,
-    Sample,
-    Score,
-)
+from selftaught.report.overlap_records import COPIED_FILE, MEMORIZATION_FILE, OVERLAP_FILE, Memorization, Overlap
+from selftaught.report.records import RESULTS_FILE, SAMPLES_FILE, Sample, Score
 from selftaught.tokenizer import files as vocabulary
 from selftaught.tokens import shards
 

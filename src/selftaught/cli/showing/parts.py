@@ -10,7 +10,8 @@ from selftaught.cli.showing.summary import Excerpt, Fact, Table, excerpt, one_li
 from selftaught.corpus.documents import FunnelRow
 from selftaught.model import cost
 from selftaught.model.shape import ModelShape
-from selftaught.report.records import Overlap, Sample, Score
+from selftaught.report.overlap_records import Overlap
+from selftaught.report.records import Sample, Score
 from selftaught.tokenizer import files as vocabulary
 from selftaught.tokens import shards
 from selftaught.training.plan import TrainingPlan
