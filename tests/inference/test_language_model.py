@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -164,3 +167,11 @@ def test_a_model_that_only_generates_writes_the_same_and_scores_nothing(tmp_path
     assert (light.context, light.parameters) == (whole.context, whole.parameters)
     with pytest.raises(UsageError, match="generate only"):
         light.log_prob("the", " the")
+
+
+def test_neither_writing_nor_scoring_imports_the_compiler_of_torch(tmp_path):
+    native.save(MODEL, TOKENIZER, tmp_path / "model")
+    code = "import sys; from selftaught.inference.language_model import load; lm = load(sys.argv[1]);"
+    code += "lm.generate('the', max_new_tokens=2); lm.log_prob('the', 'foo');"
+    code += "assert not {'torch._dynamo', 'torch._inductor', 'sympy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "model")], check=True)

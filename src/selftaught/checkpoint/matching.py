@@ -14,6 +14,7 @@ import torch
 
 from selftaught import console, storage
 from selftaught.errors import InputError
+from selftaught.model.initial import without_values
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
 
@@ -52,7 +53,7 @@ def fit(
 
     Raises InputError that names every tensor that is missing or has another shape; warns of those left over, `spare` excepted.
     """
-    with torch.device("meta"):
+    with without_values():
         model = Transformer(shape)
     state, problems = {}, []
     wanted = {places[name].name for name in model.state_dict()}

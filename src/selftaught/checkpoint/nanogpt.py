@@ -15,6 +15,7 @@ from selftaught import storage
 from selftaught.checkpoint import huggingface, matching
 from selftaught.checkpoint.matching import Place
 from selftaught.errors import DamagedFileError, InputError
+from selftaught.model.initial import without_values
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
 
@@ -103,7 +104,7 @@ def _arguments(saved: dict[Any, Any], path: Path) -> _Arguments:
 
 
 def _zero_biases(shape: ModelShape) -> dict[str, torch.Tensor]:
-    with torch.device("meta"):
+    with without_values():
         like = Transformer(shape).state_dict()
     return {
         place.name: torch.zeros(like[ours].shape) for ours, place in _places(shape).items() if ours.endswith(".bias")

@@ -16,6 +16,7 @@ import torch
 from selftaught import storage
 from selftaught.checkpoint import sharded
 from selftaught.errors import DamagedFileError
+from selftaught.model.initial import without_values
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.tokenizer import Tokenizer
@@ -119,7 +120,7 @@ def load(folder: str | Path, *, verified: bool = False) -> tuple[Transformer, To
     folder = Path(folder)
     if not verified:
         verify(folder)
-    with torch.device("meta"):
+    with without_values():
         model = Transformer(storage.read_json(folder / SHAPE_FILE, ModelShape))
     fill(model, read_weights(folder), folder)
     return model.requires_grad_().eval(), Tokenizer.load(folder)

@@ -16,6 +16,7 @@ from selftaught.finetuning.heads import Classifier, HeadShape
 from selftaught.finetuning.inputs import Specials
 from selftaught.finetuning.lstm import Lstm, LstmShape
 from selftaught.finetuning.networks import Network
+from selftaught.model.initial import without_values
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
 from selftaught.tasks.labelled import Columns
@@ -79,7 +80,7 @@ def load(folder: Path) -> Finetuned:
     native.verify(folder)
     description = storage.read_json(folder / DESCRIPTION_FILE, Description)
     network: Network
-    with torch.device("meta"):
+    with without_values():
         if description.network == "lstm":
             network = Lstm(storage.read_json(folder / native.SHAPE_FILE, LstmShape))
         else:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from selftaught.model.transformer import Attention, FeedForward, Transformer
 
@@ -32,9 +36,31 @@ def initialise(model: Transformer, generator: torch.Generator, *, spread: float 
                     last.weight.div_((2 * model.shape.layers) ** 0.5)
 
 
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Networks that are made in the block have shapes alone (meta tensors), and wait for the weights of a file."""
+    with torch.device("meta"), _Unfilled():
+        yield
+
+
+class _Unfilled(TorchFunctionMode):
+    """What would draw initial weights does nothing: of meta tensors torch asks its compiler for that, a second to import."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return None
+        return func(*args, **(kwargs or {}))
+
+
 def resized(model: Transformer, vocabulary: int, generator: torch.Generator, *, spread: float = 0.02) -> Transformer:
     """A copy with another number of ids: those that there were keep their rows, new ones are drawn as at the beginning."""
-    with torch.device("meta"):
+    with without_values():
         copy = Transformer(replace(model.shape, vocabulary=vocabulary))
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     for name in ("tokens.weight", "head.weight"):

@@ -19,6 +19,7 @@ from torch import distributed, nn
 from selftaught import compute
 from selftaught.compute import Machine
 from selftaught.errors import UsageError
+from selftaught.model.initial import without_values
 from selftaught.model.loss import loss_sum
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer, document_mask
@@ -148,7 +149,7 @@ class Processes:
 
 
 def _empty(shape: ModelShape, device: str) -> Transformer:
-    with torch.device("meta"):
+    with without_values():
         model = Transformer(shape)
     return model.to_empty(device=device)
 
