@@ -12,7 +12,7 @@ import pytest
 from lxml import etree
 
 from selftaught.corpus.extractors import ExtractorName, by_structure, extract_text, tidied
-from selftaught.corpus.paragraphs import _counted, by_paragraphs
+from selftaught.corpus.paragraphs import _counted, _prune, by_paragraphs
 from tests.reference import paragraphs as slow
 from tests.reference.words import f1
 
@@ -41,6 +41,29 @@ def test_counts_are_those_of_a_slow_count(seed: int) -> None:
         assert count.text == slow.text(element, linked=False)
         assert count.linked == slow.text(element, linked=True)
         assert count.paragraphs == slow.paragraphs(element)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_left_out_is_what_slow_pruning_leaves_out(seed: int) -> None:
+    draw = random.Random(seed)
+    body = etree.SubElement(etree.Element("html"), "body")
+    elements = [body]
+    for _ in range(60):
+        child = etree.SubElement(draw.choice(elements[-20:]), draw.choice(("div", "span", "td")))
+        child.text = draw.choice((None, "few words ", "many words " * 6))
+        child.attrib.update(draw.choice(({}, {}, {"class": "comments"}, {"class": "share"}, {"hidden": ""})))
+        child.attrib.update(draw.choice(({}, {}, {}, {"hidden": ""})))
+        elements.append(child)
+    counts = _counted(elements := list(body.iter()))
+    _prune(elements, counts)
+    gone = slow.prune(body)
+    assert 0 < len(gone) < 40
+    for element in elements:
+        above = (element, *(other for other in element.iterancestors() if other in counts))
+        is_gone = any(counts[other].gone for other in above)
+        assert is_gone == (not gone.isdisjoint(above))
+        assert is_gone or counts[element].text == slow.text(element, linked=False, gone=gone)
+        assert is_gone or counts[element].paragraphs == slow.paragraphs(element, gone)
 
 
 def test_a_discussion_longer_than_the_text_is_left_out() -> None:

@@ -10,6 +10,7 @@ All of it needs one count of text, linked text and text of paragraphs in each el
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -59,12 +60,22 @@ _EMPTY = frozenset(("- ", "", " ", "\n", "\n\n"))
 
 
 class _Count:
-    """Characters below an element: outside of links, in links, in paragraphs; and those of its own block that may be one."""
+    """Characters below an element: outside of links, in links, in paragraphs; and those of its own block that may be one.
 
-    __slots__ = ("linked", "paragraphs", "run", "text")
+    Knows that of the element above it, and whether it is `gone` with its element.
+    """
+
+    __slots__ = ("above", "gone", "linked", "paragraphs", "run", "text")
 
     def __init__(self) -> None:
         self.text = self.linked = self.paragraphs = self.run = 0
+        self.above: _Count | None = None
+        self.gone = False
+
+    def change(self, by: _Count, sign: int) -> None:
+        self.text += sign * by.text
+        self.linked += sign * by.linked
+        self.paragraphs += sign * by.paragraphs
 
 
 _Counts = dict[Any, _Count]
@@ -78,8 +89,8 @@ def by_paragraphs(html: str) -> tuple[str, int]:
     elements = list(body.iter())
     counts = _counted(elements)
     everything = counts[body].text + counts[body].linked
-    gone = _pruned(body, elements, counts)
-    return "\n".join(_lines(_descended(body, counts, gone), counts, gone)), everything
+    _prune(elements, counts)
+    return "\n".join(_lines(_descended(body, counts), counts)), everything
 
 
 def _body(html: str) -> Any:
@@ -110,7 +121,7 @@ def _counted(elements: list[Any]) -> _Counts:
         block = tag in _BLOCKS
         if block and count.run >= PARAGRAPH:
             count.paragraphs += count.run
-        above = counts.get(element.getparent())
+        above = count.above = counts.get(element.getparent())
         if above is not None:
             length = len(tail.strip()) if tail else 0
             above.text += count.text + length
@@ -120,32 +131,53 @@ def _counted(elements: list[Any]) -> _Counts:
     return counts
 
 
-def _pruned(body: Any, elements: list[Any], counts: _Counts) -> set[Any]:
-    """The elements to leave out, no longer counted above them. Discussions first: without them the rest is weighed rightly."""
-    styled = [(element, 1) for element in elements[1:] if _is_hidden(element)]
-    named = [
-        (element, mark)
-        for element in elements
-        if element.tag not in _KEPT and (mark := _mark(element.get("class"), element.get("id")))
-    ]
-    marked = styled + named
-    gone: set[Any] = set()
-    whole = counts[body]
-    for wanted, most in ((2, MOST_COMMENTS), (1, MOST_MARKED)):
-        for element, mark in marked:
-            count = counts[element]
-            if mark != wanted or not count.text + count.linked or count.paragraphs > whole.paragraphs * most:
-                continue
-            above = list(element.iterancestors())
-            if gone.isdisjoint(above):
-                gone.add(element)
-                for other in above:
-                    if other in counts:
-                        other_count = counts[other]
-                        other_count.text -= count.text
-                        other_count.linked -= count.linked
-                        other_count.paragraphs -= count.paragraphs
-    return gone
+def _prune(elements: list[Any], counts: _Counts) -> None:
+    """Leave elements out, no longer counted above them. Discussions first: without them the rest is weighed rightly."""
+    hidden = [counts[element] for element in elements[1:] if _is_hidden(element)]
+    named: tuple[list[_Count], ...] = ([], [], [])
+    for element in elements:
+        if element.tag not in _KEPT and (mark := _mark(element.get("class"), element.get("id"))):
+            named[mark].append(counts[element])
+    whole = counts[elements[0]]
+    for marked, most in ((named[2], MOST_COMMENTS), (hidden, MOST_MARKED), (named[1], MOST_MARKED)):
+        _take(marked, most, whole)
+
+
+def _take(marked: list[_Count], most: float, whole: _Count) -> None:
+    """Let those of the marked elements go, in the order of the page, that have no larger share of its paragraphs.
+
+    Takes as long as there are elements, however deeply they are nested: none is passed twice on the way up from a marked one, for
+    what is above has been decided before; and what goes is subtracted above it in the end, which nothing here waits for.
+    """
+    left, clear = whole.paragraphs, set[_Count]()
+    passed: list[_Count] = []
+    for count in marked:
+        if not count.text + count.linked or count.paragraphs > left * most:
+            continue
+        path: list[_Count] = []
+        here: _Count | None = count
+        while here is not None and not here.gone and here not in clear:
+            path.append(here)
+            here = here.above
+        if here is not None and here.gone:
+            for other in path:
+                other.gone = True
+            continue
+        count.gone = True
+        left -= count.paragraphs
+        clear.update(path)
+        passed += reversed(path)
+    _subtract(passed)
+
+
+def _subtract(passed: list[_Count]) -> None:
+    """No longer count what is gone in what is above it; `passed` has each after what is above it."""
+    losses = defaultdict[_Count, _Count](_Count)
+    for count in reversed(passed):
+        if not count.gone:
+            count.change(losses[count], -1)
+        if count.above is not None:
+            losses[count.above].change(count if count.gone else losses[count], 1)
 
 
 def _is_hidden(element: Any) -> bool:
@@ -162,12 +194,12 @@ def _mark(classes: str | None, name: str | None) -> int:
     return 2 if _COMMENTS.search(names) else 1 if _MARKED.search(names) else 0
 
 
-def _descended(body: Any, counts: _Counts, gone: set[Any]) -> Any:
+def _descended(body: Any, counts: _Counts) -> Any:
     here = body
     while True:
         least, chosen = counts[here].paragraphs * NEARLY_ALL, None
         for child in here:
-            if child.tag in _CONTAINERS and child not in gone and counts[child].paragraphs >= max(1, least):
+            if child.tag in _CONTAINERS and not (count := counts[child]).gone and count.paragraphs >= max(1, least):
                 chosen = child
                 break
         if chosen is None:
@@ -175,7 +207,7 @@ def _descended(body: Any, counts: _Counts, gone: set[Any]) -> Any:
         here = chosen
 
 
-def _lines(root: Any, counts: _Counts, gone: set[Any]) -> Iterator[str]:
+def _lines(root: Any, counts: _Counts) -> Iterator[str]:
     """Text as lines: a block begins a new one, so does <br>; what is preformatted stays as it is."""
     pieces: list[str] = []
     preformatted = 0
@@ -192,7 +224,7 @@ def _lines(root: Any, counts: _Counts, gone: set[Any]) -> Iterator[str]:
                 pieces.append(element.tail)
             continue
         preformatted += tag == "pre"
-        if element is not root and (element in gone or _mostly_links(tag, counts[element])):
+        if element is not root and ((count := counts[element]).gone or _mostly_links(tag, count)):
             walk.skip_subtree()
             continue
         if mark := _CELL if cell else _MARKS.get(tag):
