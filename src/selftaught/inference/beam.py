@@ -51,34 +51,33 @@ def search(
     texts: list[tuple[int, ...]] = [()]
     sums, log_probs_BV = torch.zeros(1), first_V[None]
     ended: list[Found] = []
+    going: list[tuple[int, Found]] = []
+
+    def found(row: int, token: int, total: float) -> Found:
+        text = (*texts[row], token)
+        return Found(tokens=text, log_prob=total, score=total / len(text) ** length_penalty)
+
     for length in range(1, most + 1):
-        totals_N = (sums[:, None] + log_probs_BV).flatten()
-        best, places = totals_N.topk(min(2 * beams, len(totals_N)))
-        size = log_probs_BV.shape[1]
-        going: list[tuple[int, tuple[int, ...], float]] = []
-        for rank, (total, place) in enumerate(zip(best.tolist(), places.tolist(), strict=True)):
-            row, token = divmod(place, size)
-            text = (*texts[row], token)
-            if token != end:
-                going.append((row, text, total))
-            elif rank < beams:
-                ended.append(Found(tokens=text, log_prob=total, score=total / length**length_penalty))
-        ended = _best(ended, beams)
-        going = going[:beams]
-        scores = [total / length**length_penalty for _, _, total in going]
-        if len(ended) == beams and (not scores or ended[-1].score >= scores[0]):
+        longer = _longer(sums, log_probs_BV, 2 * beams)
+        ended = _best([*ended, *(found(*one) for one in longer[:beams] if one[1] == end)], beams)
+        going = [(one[0], found(*one)) for one in longer if one[1] != end][:beams]
+        if len(ended) == beams and (not going or ended[-1].score >= going[0][1].score):
             return ended
         if length == most:
-            ended += [
-                Found(tokens=text, log_prob=total, score=score)
-                for (_, text, total), score in zip(going, scores, strict=True)
-            ]
             break
-        texts, sums = [text for _, text, _ in going], torch.tensor([total for *_, total in going])
-        cache.reorder([row for row, _, _ in going])
+        texts, sums = [one.tokens for _, one in going], torch.tensor([one.log_prob for _, one in going])
+        cache.reorder([row for row, _ in going])
         rows = range(len(going))
         log_probs_BV = decoder.step(cache, rows, [text[-1] for text in texts])[:, :vocabulary].log_softmax(-1)
-    return _best(ended, beams)
+    return _best([*ended, *(one for _, one in going)], beams)
+
+
+def _longer(sums_B: torch.Tensor, log_probs_BV: torch.Tensor, most: int) -> list[tuple[int, int, float]]:
+    """The most probable texts that are one token longer: row of what they go on from, token, log-probability."""
+    totals_N = (sums_B[:, None] + log_probs_BV).flatten()
+    best = totals_N.topk(min(most, len(totals_N)))
+    size = log_probs_BV.shape[1]
+    return [(*divmod(place, size), total) for total, place in zip(*(one.tolist() for one in best), strict=True)]
 
 
 def _best(found: list[Found], count: int) -> list[Found]:
