@@ -74,6 +74,13 @@ def test_without_a_seed_texts_differ(server):
     assert len({tuple(choice["text"] for choice in choices) for choices in told}) >= 3
 
 
+def test_an_event_is_one_line_to_those_whose_lines_end_at_any_of_unicodes_signs(server):
+    signs = "the\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029 é🙂"
+    assert len(signs.splitlines()) > 9
+    told = streamed(server, prompt=signs, echo=True, max_tokens=1, temperature=0)
+    assert "".join(part["choices"][0]["text"] for part in told).startswith(signs)
+
+
 @settings(max_examples=15)
 @given(
     seed=st.integers(0, 10**6),

@@ -36,6 +36,8 @@ from selftaught.server.texts import Assembly, Piece
 _log = logging.getLogger("selftaught.server")
 GONE = 499
 """Status noted for clients that left; nobody reads it."""
+_LINE_ENDS = "\u0085\u2028\u2029"
+"""Those that JSON leaves as they are."""
 
 
 class Service:
@@ -245,6 +247,9 @@ def _delivering(feed: asyncio.Queue[Any]) -> Callable[[Any], None]:
 
 
 def _event(data: bytes) -> bytes:
+    """An event of JSON. Some clients (httpx's) take it for more than one line where Unicode has signs that end a line."""
+    for sign in _LINE_ENDS:
+        data = data.replace(sign.encode(), f"\\u{ord(sign):04x}".encode())
     return b"data: " + data + b"\n\n"
 
 
