@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 
@@ -24,6 +25,8 @@ from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer
 from tests.reference.networks import network
 
+PATIENCE_SECONDS = 600.0
+"""Only so that nothing waits for ever: a busy machine may take minutes for what takes seconds."""
 TOKENIZER = Tokenizer(files.from_merges([(b"t", b"h"), (b"th", b"e"), (b" ", b"the"), (b"o", b"o"), (b"f", b"oo")]))
 
 
@@ -40,19 +43,32 @@ class Running:
 
     def __init__(self, server, service, url):
         self.server, self.service, self.url = server, service, url
-        self.client = httpx2.Client(base_url=url, timeout=30, trust_env=False)
+        self.client = httpx2.Client(base_url=url, timeout=PATIENCE_SECONDS, trust_env=False)
 
     def ask(self, **body):
         answer = self.client.post("/v1/completions", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def settles(self, seconds=10.0):
+    def settles(self):
         """Whether all slots become free."""
-        end = time.monotonic() + seconds
-        while not self.service.engine.idle and time.monotonic() < end:
-            time.sleep(0.01)
-        return self.service.engine.idle
+        return happens(lambda: self.service.engine.idle)
+
+
+def happens(something):
+    """Whether something becomes true."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not (found := something()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return found
+
+
+def endless(**changes):
+    """Limits of which none is a matter of time, and texts that do not end by themselves."""
+    return Limits(**{"max_tokens": 10**9, "seconds": 1e9, "body_seconds": 1e9, **changes})
+
+
+ENDLESS = {"prompt": "the", "max_tokens": 10**9, "temperature": 0}
 
 
 class Heard(logging.Handler):
@@ -98,7 +114,7 @@ def _serving(limits, key, loaded):
         lifespan="on",
         http=Protocol,
         ws="none",
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=int(PATIENCE_SECONDS),
     )
     seconds = min(1, (limits or Limits()).grace_seconds)
     server = Server(config, grace_seconds=seconds, end=app.state.service.engine.stop)
@@ -112,7 +128,7 @@ def _serving(limits, key, loaded):
             yield started
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
         listening.close()
         assert not thread.is_alive()
 
@@ -120,9 +136,40 @@ def _serving(limits, key, loaded):
 Running.close = lambda self: self.client.close()
 
 
+class Steps:
+    """Lets the engine take so many steps; then it waits, however long, until it is allowed more."""
+
+    def __init__(self):
+        self._left, self._changed = math.inf, threading.Condition()
+
+    def allow(self, count=math.inf):
+        with self._changed:
+            self._left = count
+            self._changed.notify_all()
+
+    def take(self):
+        with self._changed:
+            self._changed.wait_for(lambda: self._left > 0)
+            self._left -= 1
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """How many steps the engine takes."""
+    found, step = Steps(), Batch.step
+
+    def counted(batch):
+        found.take()
+        return step(batch)
+
+    monkeypatch.setattr(Batch, "step", counted)
+    yield found
+    found.allow()
+
+
 @pytest.fixture
 def slow(monkeypatch):
-    """Steps that take their time, so that there is some to hang up or to wait in."""
+    """Steps that take their time, so that texts without end do not become long."""
     step = Batch.step
 
     def slowly(batch):

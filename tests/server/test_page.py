@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from tests.server.conftest import TOKENIZER, models, serving
+from tests.server.conftest import PATIENCE_SECONDS, TOKENIZER, models, serving
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -40,14 +40,23 @@ def browser():
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = started.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=1000 * PATIENCE_SECONDS
+        )
         yield opened
         opened.close()
 
 
+def new_page(browser):
+    """A page that is given the time it needs."""
+    opened = browser.new_page()
+    opened.set_default_timeout(1000 * PATIENCE_SECONDS)
+    return opened
+
+
 @pytest.fixture
 def page(server, browser):
-    opened = browser.new_page()
+    opened = new_page(browser)
     problems = []
     opened.on("pageerror", lambda problem: problems.append(str(problem)))
     opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
@@ -204,7 +213,7 @@ def test_another_turn_counts_its_own_tokens_only(page):
 
 def test_a_text_that_ended_by_itself_says_so(browser):
     with serving() as server:
-        opened = browser.new_page()
+        opened = new_page(browser)
         opened.goto(server.url)
         opened.locator("#model option").first.wait_for(state="attached")
         for count, reason in ((400, "stop"), (1, "length")):
@@ -216,7 +225,7 @@ def test_a_text_that_ended_by_itself_says_so(browser):
 
 
 def test_what_a_page_says_whose_server_is_gone(browser):
-    opened = browser.new_page()
+    opened = new_page(browser)
     with serving(loaded=dict(list(models().items())[:1])) as server:
         opened.goto(server.url)
         opened.locator("#model option").first.wait_for(state="attached")
@@ -225,8 +234,7 @@ def test_what_a_page_says_whose_server_is_gone(browser):
     opened.close()
 
 
-@pytest.mark.usefixtures("slow")
-def test_writing_on_and_stopping(page):
+def test_writing_on_and_stopping(page, steps):
     written(page, count=5)
     count = tokens(page).count()
     page.click("#more")
@@ -235,6 +243,7 @@ def test_writing_on_and_stopping(page):
     assert tokens(page).count() == count + 5
     slide(page, "tokens", 400)
     count = tokens(page).count()
+    steps.allow(40)  # of both models, so that neither is done when somebody comes to stop it
     page.click("#more")
     tokens(page).nth(count + 5).wait_for()
     page.click("#stop")
@@ -243,6 +252,7 @@ def test_writing_on_and_stopping(page):
     page.click("#more")
     page.keyboard.press("Escape")
     finished(page, "stopped")
+    steps.allow()
 
 
 def test_examples_and_long_beginnings(page):
@@ -273,7 +283,7 @@ def test_light_and_dark_and_narrow(server, browser, scheme, dark):
 
 def test_the_page_asks_for_the_key(browser):
     with serving(key="sesame", loaded=dict(list(models().items())[:1])) as server:
-        opened = browser.new_page()
+        opened = new_page(browser)
         opened.goto(server.url)
         opened.locator("#problem", has_text="Bearer").wait_for()
         opened.fill("#key", "sesame")

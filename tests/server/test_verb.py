@@ -19,7 +19,7 @@ from selftaught.checkpoint import native
 from selftaught.cli import serve
 from selftaught.cli.main import main
 from selftaught.server import running
-from tests.server.conftest import TOKENIZER, models
+from tests.server.conftest import PATIENCE_SECONDS, TOKENIZER, models
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_it_serves_all_sizes_and_ends_when_told_to(ladder, number, code):
         "0",
         "--json",
         "--grace-seconds",
-        "1",
+        str(PATIENCE_SECONDS),
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -52,7 +52,7 @@ def test_it_serves_all_sizes_and_ends_when_told_to(ladder, number, code):
             assert line, process.stderr.read()
         told = json.loads(document)
         assert told["models"] == ["1x8", "2x16"]
-        with httpx2.Client(base_url=told["url"], trust_env=False, timeout=30) as client:
+        with httpx2.Client(base_url=told["url"], trust_env=False, timeout=PATIENCE_SECONDS) as client:
             while True:
                 try:
                     answer = client.post("/v1/completions", json={"prompt": "the", "max_tokens": 2})
@@ -67,7 +67,7 @@ def test_it_serves_all_sizes_and_ends_when_told_to(ladder, number, code):
                 process.send_signal(number)
                 with contextlib.suppress(httpx2.TransportError):
                     list(lines)  # it either ends in the time of grace or is cut off
-        assert process.wait(30) == code
+        assert process.wait(PATIENCE_SECONDS) == code
         assert "Traceback" not in process.stderr.read()
     finally:
         process.kill()
