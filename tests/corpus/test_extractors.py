@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 from lxml import etree
 
-from selftaught.corpus.extractors import ExtractorName, by_structure, extract_text, tidied
+from selftaught.corpus.extractors import ExtractorName, _flattened, by_structure, extract_text, tidied
 from selftaught.corpus.paragraphs import _counted, _prune, by_paragraphs
 from tests.reference import paragraphs as slow
 from tests.reference.words import f1
@@ -147,6 +147,21 @@ def test_few_paragraphs_are_given_up_for_what_the_other_extractor_finds() -> Non
 @pytest.mark.parametrize("mark", ["<div>", "<div class=comment>", "<b>", "<table><tr><td>", "<ul><li>"])
 def test_a_page_may_be_nested_deeply(mark: str) -> None:
     assert isinstance(by_paragraphs(mark * 5000 + sentences(0, 3))[0], str)
+
+
+@pytest.mark.parametrize("closed", ["", "</div>" * 20_000])
+def test_text_in_too_many_divisions_is_found(closed: str) -> None:
+    page = "<div>" * 20_000 + sentences(0, 9) + closed + "<DIV class=x>Behind</DIV>"
+    assert numbers(extract_text(page.encode(), "text/html")) == list(range(9))
+    flat = _flattened(page)
+    assert flat.lower().count("<div") == 250 + (1 if closed else 0)
+    assert flat.count("</div>") == min(len(closed), 250)
+
+
+def test_no_real_page_is_flattened(shared_data: Path) -> None:
+    pages = [gzip.decompress(file.read_bytes()) for file in shared_data.glob("html/readability/pages/*.gz")]
+    assert pages
+    assert all(_flattened(html) == html for html in (page.decode("utf-8", "replace") for page in pages))
 
 
 PAGE = """<html><head><title>t</title><script>var x = "never";</script></head><body><nav><a href="/">Home</a></nav><article>

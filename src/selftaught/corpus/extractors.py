@@ -33,6 +33,10 @@ _DECLARATION = re.compile(r"^\s*<\?xml[^>]{0,200}>")
 _NO_TEXT = re.compile("[\x01-\x08\x0e-\x1a\ufffd]")
 _ARTICLE_BODY = re.compile(r'"articleBody"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 _NOSCRIPT = re.compile(r"</?no(?:script|frames)[^>]*>", re.IGNORECASE)
+_DIV = re.compile(r"<(/?)div\b[^>]*>", re.IGNORECASE)
+_DEEPEST = 250
+"""Divisions within divisions, of which real pages have 50. For 20,000 resiliparse takes four seconds, for twice as many four times
+as long."""
 _RULE = re.compile(r"^\|(?: *-{3,} *\|)+ *\n", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -119,8 +123,23 @@ def by_resiliparse(html: str) -> str:
     """The main text, without the comments of readers and descriptions of pictures."""
     from resiliparse.extract.html2text import extract_plain_text
 
-    found = extract_plain_text(html, main_content=True, alt_texts=False, comments=False, preserve_formatting=True)
+    found = extract_plain_text(
+        _flattened(html), main_content=True, alt_texts=False, comments=False, preserve_formatting=True
+    )
     return _BLANK_LINES.sub("\n\n", str(found))
+
+
+def _flattened(html: str) -> str:
+    """The page without the tags of divisions that are nested too deeply."""
+    depth = 0
+
+    def kept(found: re.Match[str]) -> str:
+        nonlocal depth
+        closes = found[1] == "/"
+        depth = max(0, depth - 1) if closes else depth + 1
+        return found[0] if depth + closes <= _DEEPEST else " "
+
+    return _DIV.sub(kept, html)
 
 
 def all_text(html: str) -> str:
