@@ -35,8 +35,7 @@ _ARTICLE_BODY = re.compile(r'"articleBody"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 _NOSCRIPT = re.compile(r"</?no(?:script|frames)[^>]*>", re.IGNORECASE)
 _DIV = re.compile(r"<(/?)div\b[^>]*>", re.IGNORECASE)
 _DEEPEST = 250
-"""Divisions within divisions, of which real pages have 50. For 20,000 resiliparse takes four seconds, for twice as many four times
-as long."""
+"""Divisions within divisions, of which real pages have 50. For 20,000 resiliparse takes four seconds, for 40,000 sixteen."""
 _RULE = re.compile(r"^\|(?: *-{3,} *\|)+ *\n", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n{3,}")
 
