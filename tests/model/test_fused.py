@@ -126,6 +126,23 @@ def test_what_is_no_number_is_seen():
     assert found["tokens.weight"].isnan().any()
 
 
+@pytest.mark.parametrize("target", [-1, 50, 10**9])
+def test_a_target_that_is_no_token_is_an_error_and_not_a_place_beside_the_logits(target, monkeypatch):
+    model, ids, targets = example(**SHAPES["one narrow head"])
+    targets[1, 2] = target
+    with pytest.raises(IndexError, match=f"target {target} "):
+        results(model, ids, targets)
+    monkeypatch.setattr(kernels, "library", lambda: None)
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        results(model, ids, targets)
+
+
+def test_ids_may_be_of_32_bits():
+    model, ids, targets = example(**SHAPES["odd length, four heads"])
+    wide, narrow = (results(model, ids.to(dtype), targets.to(dtype)) for dtype in (torch.int64, torch.int32))
+    assert all(torch.equal(wide[name], narrow[name]) for name in wide)
+
+
 @pytest.mark.parametrize(
     "other", [{"norm": "after"}, {"activation": "gelu"}, {"attention_float32": True}, {"channels": 24, "heads": 2}]
 )

@@ -132,7 +132,7 @@ class TiedGradient:
 
 def embedded(ids_BT: torch.Tensor, weight_VC: torch.Tensor, tied: TiedGradient) -> torch.Tensor:
     """Rows of a matrix that is the head of the loss too, which has to be given the same `tied`."""
-    found: torch.Tensor = _Embedding.apply(ids_BT.contiguous(), weight_VC, tied)  # type: ignore[no-untyped-call]
+    found: torch.Tensor = _Embedding.apply(ids_BT.long().contiguous(), weight_VC, tied)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -160,7 +160,13 @@ def loss_sum(
     targets_N: torch.Tensor,
     tied: TiedGradient | None = None,
 ) -> torch.Tensor:
-    """Sum of -log p(target) in float32, of states before the last normalisation, which may be none."""
+    """Sum of -log p(target) in float32, of states before the last normalisation, which may be none.
+
+    Raises IndexError for a target that is not in the vocabulary: the kernels would read and write beside their memory.
+    """
+    least, most = (int(end) for end in torch.aminmax(targets_N))
+    if least < 0 or most >= len(weight_VC):
+        raise IndexError(f"target {least if least < 0 else most} is not in a vocabulary of {len(weight_VC)}")
     epsilon = norm.eps if isinstance(norm, nn.LayerNorm) else 0.0
     loss: torch.Tensor = _Loss.apply(hidden_NC, weight_VC, targets_N, epsilon, tied, *norm.parameters())  # type: ignore[no-untyped-call]
     return loss
@@ -186,7 +192,7 @@ class _Loss(torch.autograd.Function):
         vocabulary, wanted = len(weight_VC), any(ctx.needs_input_grad)
         width = -(-vocabulary // _PANEL) * _PANEL
         size = max(_PANEL, min(len(normal), LOGIT_BYTES // (2 * width)))
-        logits, targets = normal.new_empty(size, width), targets_N.contiguous()
+        logits, targets = normal.new_empty(size, width), targets_N.long().contiguous()
         normal_change = torch.empty_like(normal) if wanted else None
         weight_change = torch.empty_like(weight_VC) if wanted else None
         total = hidden_NC.new_zeros(())

@@ -419,7 +419,7 @@ static void attend_head(const Attention *a, long row, long head, char *room_for_
             }
         for (long q = start; q < end; q++)
             softmax(scores + (q - start) * line, shares + (q - start) * line, a->log_sum + (row * a->heads + head) * T + q,
-                    inverse + q - start, low, firsts ? firsts[q] : 0, q, stop, a->scale);
+                    inverse + (q - start), low, firsts ? firsts[q] : 0, q, stop, a->scale);
         for (long w = 0; w < wide; w++)
             for (long q = start; q < end; q += ROWS) {
                 const int some = end - q < ROWS ? end - q : ROWS, left_over = K - w * PANEL;
