@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from selftaught import compute
 from selftaught.errors import UsageError
-from selftaught.inference import completion, generation, prompting
+from selftaught.inference import completion, generation, prompting, sampling
 from selftaught.inference.completion import Asked, complete
 from selftaught.inference.language_model import LanguageModel
 from selftaught.inference.prompting import Prompt
@@ -18,6 +18,7 @@ from selftaught.model.initial import initialise
 from selftaught.model.shape import ModelShape
 from selftaught.model.transformer import Transformer
 from selftaught.tokenizer.learning import learn_tokenizer
+from tests.reference import sampler
 
 VOCABULARY, CONTEXT = 60, 48
 GREEDY, DRAWN = SamplingSettings(temperature=0), SamplingSettings(top_k=3, temperature=0.8)
@@ -38,14 +39,21 @@ def generator(number: int) -> torch.Generator:
 
 
 def alone(network: Transformer, asked: Asked, rules: SamplingSettings, stop: set[int]) -> list[generation.Drawn]:
-    """One prompt, token by token, without sliding."""
+    """One prompt, token by token, without sliding; gives an example up where rounding would decide what is drawn."""
     drawn = generation.draw(network, asked.prompt, rules, asked.generator, VOCABULARY - 5)
     found: list[generation.Drawn] = []
-    while len(found) < asked.limit and len(asked.prompt) + len(found) <= CONTEXT:
-        found.append(next(drawn))
-        if found[-1].token in stop:
-            break
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(generation, "choose", clearly_chosen)
+        while len(found) < asked.limit and len(asked.prompt) + len(found) <= CONTEXT:
+            found.append(next(drawn))
+            if found[-1].token in stop:
+                break
     return found
+
+
+def clearly_chosen(logits: torch.Tensor, rules: SamplingSettings, numbers: torch.Generator, *texts: list[int]) -> int:
+    assume(sampler.is_clear(logits.tolist(), rules.temperature, rules.top_k, numbers))
+    return sampling.choose(logits, rules, numbers, *texts)
 
 
 PROMPT = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=CONTEXT)

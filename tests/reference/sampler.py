@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+
+CLEARLY = 1e-4
 
 
 def distribution(logits: Sequence[float], temperature: float, top_k: int, top_p: float) -> list[float]:
@@ -19,6 +24,18 @@ def distribution(logits: Sequence[float], temperature: float, top_k: int, top_p:
             reached += weights[token]
     mass = sum(weights[token] for token in kept)
     return [weights[token] / mass if token in kept else 0.0 for token in range(len(logits))]
+
+
+def is_clear(logits: Sequence[float], temperature: float, top_k: int, numbers: torch.Generator) -> bool:
+    """Whether other rounding would draw the same token with the generator's next number, which is not taken."""
+    k = (top_k or len(logits)) if temperature else 1
+    ordered = sorted(logits, reverse=True)
+    if k < len(logits) and ordered[k - 1] - ordered[k] < CLEARLY:
+        return False
+    if not temperature:
+        return True
+    place = float(torch.rand((), generator=numbers.clone_state(), dtype=torch.float64))
+    return all(abs(place - border) > CLEARLY for border in accumulate(distribution(logits, temperature, top_k, 1.0)))
 
 
 def penalised(  # noqa: PLR0917
