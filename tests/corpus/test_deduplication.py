@@ -42,10 +42,14 @@ def changed(words: list[str], seed: int, changes: int) -> list[str]:
     return other
 
 
+def minima(shingles: np.ndarray) -> np.ndarray:
+    return signatures._minima(shingles, signatures._FACTORS, signatures._TERMS)
+
+
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=40))
 def test_minima_are_those_of_the_slow_twin(hashes: list[int]) -> None:
     slow = minhash.minima(hashes, signatures._FACTORS.tolist(), signatures._TERMS.tolist())
-    assert signatures.minima(np.array(hashes, dtype=np.uint32)).tolist() == slow
+    assert minima(np.array(hashes, dtype=np.uint32)).tolist() == slow
 
 
 SIGNS = st.text(
@@ -86,7 +90,7 @@ def test_many_texts_are_looked_at_as_each_by_itself(texts: list[str], rows: int)
     assert found.bands.tolist() == [signatures_of([text], rows).bands[0].tolist() for text in texts]
     for one, of_it in enumerate(found.bands.tolist()):
         for other, of_other in enumerate(found.bands.tolist()):
-            wanted = [list(signatures.minima(np.array(hashes[at], dtype=np.uint32))) for at in (one, other)]
+            wanted = [list(minima(np.array(hashes[at], dtype=np.uint32))) for at in (one, other)]
             same = [wanted[0][k : k + rows] == wanted[1][k : k + rows] for k in range(0, rows * len(of_it), rows)]
             assert [a == b for a, b in zip(of_it, of_other, strict=True)] == same
 
@@ -97,7 +101,7 @@ def test_agreement_estimates_the_true_similarity() -> None:
     for seed in range(60):
         words = prose(seed, 200)
         texts = (" ".join(words), " ".join(changed(words, seed, 6)))
-        one, other = (signatures.minima(signatures_of([text], 6).shingles) for text in texts)
+        one, other = (minima(signatures_of([text], 6).shingles) for text in texts)
         errors.append(float(np.mean(one == other)) - jaccard(*texts, signatures.SHINGLE_WORDS))
     assert abs(float(np.mean(errors))) < 0.02
     assert float(np.std(errors)) < 0.07

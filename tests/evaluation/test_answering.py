@@ -23,8 +23,6 @@ from selftaught.inference.prompting import Continuation, Prompt
 from selftaught.report.records import Score
 from selftaught.tasks import conversations, questions
 
-Complete = Callable[..., list[Continuation]]
-
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:

@@ -7,7 +7,7 @@ import torch
 
 from selftaught.errors import UsageError
 from selftaught.finetuning.optimizer import Optimizer, rate
-from selftaught.finetuning.plan import ABLATIONS, FinetuningPlan, ablations, layer_curve
+from selftaught.finetuning.plan import FinetuningPlan, ablations, layer_curve
 from tests.reference import finetuning
 
 
@@ -77,7 +77,7 @@ def test_a_saved_state_goes_on_as_if_nothing_had_been(name):
 
 def test_plans_of_the_ablations():
     plans = ablations(FinetuningPlan(from_scratch=True, seeds=3))
-    assert tuple(plan.variant for plan in plans) == ABLATIONS
+    assert [plan.variant for plan in plans] == ["full", "no-auxiliary", "from-scratch", "lstm"]
     assert all(plan.seeds == 3 for plan in plans)
     assert [plan.language_weight for plan in plans] == [0.5, 0.0, 0.5, 0.5]
     assert [plan.variant for plan in layer_curve(FinetuningPlan(auxiliary=False), 1)] == [

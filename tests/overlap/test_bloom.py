@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from selftaught import storage
 from selftaught.errors import DamagedFileError, MismatchError, UsageError
 from selftaught.overlap import bloom as bloom_module
-from selftaught.overlap.bloom import LARGEST_RATE, Bloom, rate_at
+from selftaught.overlap.bloom import LARGEST_RATE, Bloom
 from selftaught.overlap.chunks import workers
 from selftaught.overlap.parameters import BITS_FILE, PARAMETERS_FILE, Content
 from selftaught.overlap.probing import PARTED_BLOCKS, insert
-from tests.reference.bloom import bits
+from tests.reference.bloom import bits, rate_at
 
 CONTENT = Content(words=8, across="documents", texts=("ab",))
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+from selftaught.overlap.probing import BITS_SET, BLOCK_BITS
+
 ALL = (1 << 64) - 1
 
 
@@ -19,3 +23,13 @@ def bits(key: int, blocks: int) -> set[tuple[int, int]]:
             value ^= value >> 32
             found |= {(block, value >> 9 * turn & 511) for turn in range(5)}
     return found
+
+
+def rate_at(keys: int, blocks: int) -> float:
+    """False-positive rate of a filter with so many distinct keys: the number of keys of a block is a Poisson variable."""
+    mean = 2 * keys / blocks
+    total, probability = 0.0, math.exp(-mean)
+    for held in range(int(mean + 12 * math.sqrt(mean) + 40)):
+        total += probability * (1 - (1 - 1 / BLOCK_BITS) ** (BITS_SET * held)) ** BITS_SET
+        probability *= mean / (held + 1)
+    return total**2

@@ -14,7 +14,6 @@ import numpy as np
 
 from selftaught.corpus import codepoints
 
-HASH_BITS = 64
 _BREAK, _MARK = b"\xff", b"\xfe"
 """Bytes that UTF-8 does not have, between texts: n-grams end there, or go on."""
 _LOWERED_IN_CONTEXT = "\u0130\u03a3"

@@ -48,11 +48,6 @@ def signatures_of(texts: Sequence[str], rows: int) -> Signatures:
     return Signatures(keys, bands, shingles, ends)
 
 
-def minima(shingles: Array) -> Array:
-    """MinHash signature: for each of 126 hash functions the least value over all shingles (32 bits)."""
-    return np.asarray(_minima(shingles, _FACTORS, _TERMS))
-
-
 @numba.njit(cache=True, nogil=True)
 def _exact_keys(data, lowered, keys):  # type: ignore[no-untyped-def]
     """128 bits of each text: of its lower case with every run of white space taken as one blank, and none at the ends."""
@@ -101,6 +96,7 @@ def _hash_bytes(packed, size, key):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _minima(shingles, factors, terms):  # type: ignore[no-untyped-def]
+    """MinHash signature: for each of the hash functions the least value over all shingles (32 bits)."""
     least = np.empty(len(factors), dtype=np.uint32)
     for k in range(len(factors)):  # one function after another, so that its least value stays in a register
         factor, term, lowest = factors[k], terms[k], np.uint32(0xFFFFFFFF)

@@ -134,9 +134,7 @@ class ByEntailment:
         return found
 
 
-def scorer(
-    model: LanguageModel | EntailmentModel, labels: Sequence[Label], settings: ClassifySettings
-) -> ByProbability | BySimilarity | ByEntailment:
+def scorer(model: LanguageModel | EntailmentModel, labels: Sequence[Label], settings: ClassifySettings) -> Scorer:
     """The way to score that the settings ask for. Raises UsageError for a model that cannot do so."""
     if settings.method == "entailment":
         if isinstance(model, LanguageModel):

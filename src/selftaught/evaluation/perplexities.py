@@ -15,11 +15,10 @@ from selftaught.evaluation.experiments import Question, Result
 from selftaught.evaluation.measuring import Baseline, Measured
 from selftaught.report import published
 from selftaught.tasks import marking, modelling
-from selftaught.tasks.modelling import DataSet, Form, Reading, Units
+from selftaught.tasks.modelling import DataSet, Form, Reading
 
 Read: TypeAlias = Callable[[Reading], DataSet]
 GRID_STRIDES = (32, 512, 0)
-GRID_UNITS: tuple[Units, ...] = ("words-and-ends", "words")
 
 
 @dataclass(frozen=True, kw_only=True)

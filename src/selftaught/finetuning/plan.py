@@ -128,10 +128,6 @@ def _require(name: str, holds: bool, expected: str, got: float) -> None:  # noqa
         raise UsageError(f"--{name.replace('_', '-')} is out of range", expected=expected, got=f"{got:g}")
 
 
-ABLATIONS = ("full", "no-auxiliary", "from-scratch", "lstm")
-"""The rows of table 5."""
-
-
 def ablations(plan: FinetuningPlan) -> list[FinetuningPlan]:
     """The four plans of table 5: the full method, without the auxiliary loss, without pre-training, and an LSTM."""
     full = replace(plan, auxiliary=True, from_scratch=False, network="transformer", layers_transferred=None)

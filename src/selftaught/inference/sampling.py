@@ -104,14 +104,6 @@ def penalise_counts(logits_V: torch.Tensor, counts: Counter[int], frequency: flo
     return logits_V.scatter_add(0, ids_K, -(frequency * times_K + presence))
 
 
-def keep_top_k(logits_V: torch.Tensor, k: int) -> torch.Tensor:
-    """Logits with all but the k highest at minus infinity (all kept for k = 0)."""
-    if k == 0 or k >= len(logits_V):
-        return logits_V
-    values, places = logits_V.topk(k)
-    return torch.full_like(logits_V, -torch.inf).scatter_(0, places, values)
-
-
 def keep_top_p(logits_V: torch.Tensor, p: float) -> torch.Tensor:
     """Logits with all but the fewest most probable tokens that reach p together at minus infinity."""
     if p >= 1:

@@ -1,8 +1,8 @@
 """A Bloom filter for 64-bit hashes with a false-positive rate of at most 1e-8, at two cache misses a key.
 
 A key sets 10 bits in each of two blocks of 512 bits. Blocks fill unevenly, so the rate is not that of a plain Bloom filter:
-`rate_at` gives it by formula (the number of keys of a block is a Poisson variable), `measured_rate` from the bits that are
-really set. 45 bits a key give 8e-9; the plain filter needs 38 bits and 27 cache misses for 1e-8.
+`measured_rate` gives it from the bits that are really set. 45 bits a key give 8e-9; the plain filter needs 38 bits and 27
+cache misses for 1e-8.
 
 Its capacity is in distinct keys: a key that comes again sets no new bit. How many distinct ones there are is reckoned from
 the bits that are set, so that filters of parts can be united and still know how full they are.
@@ -196,16 +196,6 @@ class Bloom:
         if verify and _digest(found.blocks) != known.sha256:
             raise DamagedFileError(f"{folder / BITS_FILE} is damaged", expected=f"SHA-256 {known.sha256}")
         return found
-
-
-def rate_at(keys: int, blocks: int) -> float:
-    """False-positive rate of a filter with so many distinct keys, by formula."""
-    mean = 2 * keys / blocks
-    total, probability = 0.0, math.exp(-mean)
-    for held in range(int(mean + 12 * math.sqrt(mean) + 40)):
-        total += probability * (1 - (1 - 1 / BLOCK_BITS) ** (BITS_SET * held)) ** BITS_SET
-        probability *= mean / (held + 1)
-    return total**2
 
 
 def _block_count(capacity: int) -> int:

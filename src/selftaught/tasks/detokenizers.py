@@ -72,37 +72,18 @@ class Line:
 
 
 def wikitext(tokens: Sequence[str]) -> Line:
-    """A line of WikiText as it was written; `wikitext_tokens` gives the tokens back."""
+    """A line of WikiText as it was written."""
     return _join(tokens, _WIKITEXT, together=_WIKITEXT_JOINED)
 
 
-def wikitext_tokens(text: str) -> list[str]:
-    """The tokens of a line that `wikitext` wrote."""
-    return _part(text, _WIKITEXT)
-
-
 def news(tokens: Sequence[str]) -> Line:
-    """A sentence of the One Billion Word benchmark as it was written; `news_tokens` gives the tokens back."""
+    """A sentence of the One Billion Word benchmark as it was written."""
     return _join(tokens, _NEWS, together=frozenset())
 
 
-def news_tokens(text: str) -> list[str]:
-    """The tokens of a sentence that `news` wrote."""
-    return _part(text, _NEWS)
-
-
 def penn(tokens: Sequence[str]) -> Line:
-    """A line of the Penn Treebank as it was written; `penn_tokens` gives the tokens back."""
+    """A line of the Penn Treebank as it was written."""
     return _join(tokens, _PENN_WORDS, together=frozenset())
-
-
-def penn_tokens(text: str) -> list[str]:
-    """The tokens of a line that `penn` wrote."""
-    return _part(text, _PENN_WORDS)
-
-
-def _part(text: str, spelling: Spelling) -> list[str]:
-    return [token for chunk in text.split(" ") for token in _chunk_tokens(chunk, spelling)]
 
 
 def _chunk_tokens(chunk: str, spelling: Spelling) -> list[str]:
