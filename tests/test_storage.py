@@ -39,6 +39,18 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_two_that_write_one_file_at_once_each_write_the_whole_of_it(tmp_path: Path) -> None:
+    """Threads, or containers with a disk in common, whose processes have the same numbers."""
+    path = tmp_path / "a"
+    with storage.writing(path) as one:
+        one.write(b"the first")
+        with storage.writing(path) as other:
+            other.write(b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"the first"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 def test_a_library_that_puts_its_own_file_in_the_place_changes_no_rights(tmp_path: Path) -> None:
     """As safetensors does, whose file only its owner may read."""
     storage.write_bytes(tmp_path / "usual", b"")

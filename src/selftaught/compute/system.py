@@ -37,9 +37,18 @@ def description() -> dict[str, str | int]:
     }
 
 
+def instructions() -> str:
+    """Names of all instruction sets of the processor, as Linux lists them; elsewhere, and if it does not, nothing."""
+    return _of_processor("flags") or _of_processor("Features")  # the second on ARM
+
+
 def _processor_name() -> str:
+    return _of_processor("model name") or platform.processor() or "unknown"
+
+
+def _of_processor(field: str) -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+            return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
     except OSError:
-        return platform.processor() or "unknown"
+        return ""

@@ -75,7 +75,7 @@ def library() -> ctypes.CDLL | None:
         return None
     found = compilation.library(SOURCE)
     if found is None:
-        console.warn("no C compiler works here (cc, or what CC says), so PyTorch's slower kernels are used")
+        console.warn("no C compiler with OpenMP works here (cc, or what CC says), so PyTorch's slower kernels are used")
     else:
         found.cross_entropy.restype = found.add_rows.restype = found.adamw.restype = None
         found.squares.restype = ctypes.c_double
