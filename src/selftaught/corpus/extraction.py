@@ -18,7 +18,9 @@ from pathlib import Path
 from selftaught import compute, console, storage
 from selftaught.corpus import urls
 from selftaught.corpus.documents import Document, Funnel, read_rows
+from selftaught.corpus.encoding import decoded
 from selftaught.corpus.extractors import HTML, ExtractorName, extract_text
+from selftaught.corpus.kinds import data_kind
 from selftaught.corpus.links import Link
 from selftaught.corpus.pages import Page, read_pages
 from selftaught.corpus.ranges import require_least
@@ -84,8 +86,9 @@ def extract(
 ) -> None:
     """Write the documents of all pages in WARC files to `target`, a .jsonl file.
 
-    What gives no text is dropped as `no text`, `error`, `timeout`, `memory` or `crash`. With `links` (see `links_by_address`)
-    the files are somebody's archives, of which the pages that are linked to are taken; those of `fetching.fetch` know theirs.
+    What is no page is dropped as what it is (see `data_kind`); what gives no text as `no text`, `error`, `timeout`, `memory` or
+    `crash`. With `links` (see `links_by_address`) the files are somebody's archives, of which the pages that are linked to are
+    taken; those of `fetching.fetch` know theirs.
     `workers` (see `start`) are started for this stage alone if none are given.
     """
     parts = _parts(target)
@@ -124,9 +127,10 @@ def _by_file(
                 yield page
 
     def results(workers: Workers) -> Iterator[tuple[int, _Result]]:
-        work = partial(extract_text, extractor=rules.extractor)
-        for page, text, reason in workers.results(work, pages(), lambda page: (page.body, page.content_type)):
-            yield origin.popleft(), _result(page, text or "", reason)
+        work = partial(_text_or_reason, extractor=rules.extractor)
+        for page, found, lost in workers.results(work, pages(), lambda page: (page.body, page.content_type)):
+            text, reason = found or ("", lost)
+            yield origin.popleft(), _result(page, text, reason)
 
     if not files:
         return
@@ -137,6 +141,12 @@ def _by_file(
             own = _Run(number, first, found)
             yield part, itertools.chain(own, others[number])
             first = own.first
+
+
+def _text_or_reason(body: bytes, content_type: str, extractor: ExtractorName) -> tuple[str, str]:
+    """The text of a page, or "" and what it is instead of one."""
+    text = extract_text(body, content_type, extractor)
+    return text, "" if text else data_kind(decoded(body, content_type))
 
 
 class _Run:

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from selftaught.corpus import paragraphs, prefilters
 from selftaught.corpus.encoding import decoded
+from selftaught.corpus.kinds import data_kind
 
 ExtractorName = Literal["quality", "fast"]
 Found = TypeVar("Found")
@@ -30,7 +31,6 @@ SCRIPTED, NOTABLE = 0.5, 500
 """A text is not the page's that is a smaller share of what stands there for machines (schema.org's articleBody) or, where it has
 fewer than 500 characters and that has more, for people without scripts or frames (<noscript>, <noframes>)."""
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]{0,200}>")
-_NO_TEXT = re.compile("[\x01-\x08\x0e-\x1a\ufffd]")
 _ARTICLE_BODY = re.compile(r'"articleBody"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 _NOSCRIPT = re.compile(r"</?no(?:script|frames)[^>]*>", re.IGNORECASE)
 _DIV = re.compile(r"<(/?)div\b[^>]*>", re.IGNORECASE)
@@ -41,20 +41,15 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 
 
 def extract_text(body: bytes, content_type: str, extractor: ExtractorName = "quality") -> str:
-    """The main text of one page, or ""."""
+    """The main text of one page, or "", also where it is none (see `data_kind`)."""
     html = decoded(body, content_type)
+    if data_kind(html):
+        return ""
     if content_type.partition(";")[0].strip().lower() == PLAIN:
         return html
-    if _is_binary(html[:4096]):
-        return ""
     html = _DECLARATION.sub("", html)  # lxml refuses text that declares an encoding of bytes
     text = by_both(html) if extractor == "quality" else by_structure(html)
     return tidied(_without_scripts(html, text))
-
-
-def _is_binary(start: str) -> bool:
-    """Whether this is the start of a PDF, picture or archive: a twentieth of it is signs that no text has."""
-    return start.startswith("%PDF-") or 20 * len(_NO_TEXT.findall(start)) > len(start)
 
 
 def by_both(html: str) -> str:
