@@ -20,7 +20,7 @@ from selftaught.inference.scheduling import Batch
 from selftaught.server import running
 from selftaught.server.api import application
 from selftaught.server.limits import Limits
-from selftaught.server.protocol import Protocol, Server
+from selftaught.server.protocol import Server, timed
 from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer
 from tests.reference.networks import network
@@ -84,15 +84,17 @@ class Heard(logging.Handler):
 
 @contextlib.contextmanager
 def listening_to_complaints():
+    """Hear all complaints; who listened before, to a server that goes on meanwhile, hears none of them."""
     heard = Heard()
     loggers = [logging.getLogger(name) for name in ("selftaught.server", "uvicorn.error", "asyncio")]
+    before = [logger.handlers for logger in loggers]
     for logger in loggers:
-        logger.addHandler(heard)
+        logger.handlers = [*(one for one in logger.handlers if not isinstance(one, Heard)), heard]
     try:
         yield heard.complaints
     finally:
-        for logger in loggers:
-            logger.removeHandler(heard)
+        for logger, handlers in zip(loggers, before, strict=True):
+            logger.handlers = handlers
 
 
 @contextlib.contextmanager
@@ -112,7 +114,7 @@ def _serving(limits, key, loaded):
         log_config=None,
         access_log=False,
         lifespan="on",
-        http=Protocol,
+        http=timed((limits or Limits(body_seconds=PATIENCE_SECONDS)).body_seconds),
         ws="none",
         timeout_graceful_shutdown=int(PATIENCE_SECONDS),
     )

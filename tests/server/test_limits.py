@@ -115,6 +115,28 @@ def test_large_bodies_are_refused():
         assert server.ask(prompt="the", max_tokens=1)["choices"]
 
 
+@pytest.mark.parametrize(("size", "more"), [(10**10, ""), (1001, "expect: 100-continue\r\n")])
+def test_what_says_that_it_is_too_large_is_not_waited_for(size, more):
+    with serving(endless(body_bytes=1000)) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as opened:
+            head = f"POST /v1/completions HTTP/1.1\r\nhost: {host}\r\n{more}content-length: {size}\r\n\r\n"
+            opened.sendall(head.encode())
+            assert opened.recv(100).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(("begun", "told"), [(b"POST /v1/compl", b"HTTP/1.1 408"), (b"", b"")])
+def test_late_heads_are_refused(begun, told):
+    with serving(endless(body_seconds=0.3)) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as late:
+            late.sendall(begun)
+            answer = b""
+            while more := late.recv(1000):
+                answer += more
+        assert answer[:12] == told
+
+
 def test_late_bodies_are_refused():
     with serving(endless(body_seconds=0.3)) as server:
         host, port = server.url.removeprefix("http://").split(":")

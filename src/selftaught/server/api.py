@@ -270,28 +270,39 @@ def application(
     routes = service.routes()
     gate = Middleware(Gate, metrics=counted, paths=frozenset(route.path for route in routes), host=host, key=key)
 
-    def answer(status: Callable[[Any], ProblemError]) -> Callable[[Request, Any], Coroutine[Any, Any, Response]]:
-        async def handler(_: Request, problem: Any) -> Response:
-            told = status(problem)
+    def answer(
+        status: Callable[[Request, Any], ProblemError],
+    ) -> Callable[[Request, Any], Coroutine[Any, Any, Response]]:
+        async def handler(request: Request, problem: Any) -> Response:
+            told = status(request, problem)
             return Response(told.body(), told.status, headers=told.headers())
 
         return handler
 
-    def gone(_: HungUpError) -> ProblemError:
+    def gone(_request: Request, _problem: HungUpError) -> ProblemError:
         counted.hangups.inc()
         return ProblemError(GONE, "the client has left")
 
-    def defect(problem: Exception) -> ProblemError:
+    def defect(_: Request, problem: Exception) -> ProblemError:
         _log.error("a defect: %r", problem)
         return ProblemError(500, "a defect of the server; its log says more")
+
+    def lost(request: Request, problem: HTTPException) -> ProblemError:
+        path, headers = f"{request.url.path!r:.100}", problem.headers or {}
+        message = str(problem.detail)
+        if problem.status_code == 404:
+            message = f"there is no {path}; expected one of {', '.join(route.path_format for route in routes)}"
+        elif "Allow" in headers:
+            message = f"{path} expects {headers['Allow']}, got {request.method:.20}"
+        return ProblemError(problem.status_code, message, headers=headers)
 
     app = Starlette(
         routes=routes,
         middleware=[gate],
         lifespan=service.lifespan,
         exception_handlers={
-            ProblemError: answer(lambda problem: problem),
-            HTTPException: answer(lambda problem: ProblemError(problem.status_code, str(problem.detail))),
+            ProblemError: answer(lambda _, problem: problem),
+            HTTPException: answer(lost),
             HungUpError: answer(gone),
             Exception: answer(defect),
         },

@@ -255,11 +255,19 @@ def _logprobs(tokens: Sequence[Placed], model: LanguageModel) -> dict[str, Any]:
     return {
         "tokens": [text(one.told.token) for one in tokens],
         "token_logprobs": [None if one.told.log_prob is None else _finite(one.told.log_prob) for one in tokens],
-        "top_logprobs": [None if row is None else {name: value for _, name, value in row} for row in rows],
+        "top_logprobs": [
+            None if row is None else {name: value for _, name, value in row} | _own(one, model)
+            for one, row in zip(tokens, rows, strict=True)
+        ],
         "text_offset": [one.offset for one in tokens],
         "ids": [one.told.token for one in tokens],
         "alternatives": rows,
     }
+
+
+def _own(one: Placed, model: LanguageModel) -> dict[str, float]:
+    """The token itself, which OpenAI's list has even where it is none of the most probable ones."""
+    return {} if one.told.log_prob is None else {written(model.tokenizer, one.told.token): _finite(one.told.log_prob)}
 
 
 def _finite(value: float) -> float:
@@ -276,7 +284,7 @@ def document(asked: Asked, choices: Sequence[dict[str, Any]], usage: dict[str, i
         "model": asked.model,
         "choices": choices,
     }
-    if usage is not None:
+    if usage is not None or (asked.stream and asked.usage):  # in a stream that ends with it, null before
         answer["usage"] = usage
     return msgspec.json.encode(answer)
 

@@ -61,6 +61,8 @@ class Engine:
         }
         for name in models:
             metrics.slots.labels(name).set(limits.slots)
+            for one in (metrics.busy, metrics.waiting, metrics.read, metrics.drawn, metrics.first, metrics.whole):
+                one.labels(name)  # 0 from the beginning, so that the first increase is one
         self._calls: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
         self._stopping = False

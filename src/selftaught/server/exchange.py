@@ -25,6 +25,10 @@ class HungUpError(Exception):
 
 async def read(request: Request, limits: Limits) -> bytes:
     """The body. Raises ProblemError 413 if it is too large, 408 if it does not come, HungUpError if the client leaves."""
+    declared = int(request.headers.get("content-length", "0"))
+    # Too much to throw away, or from a client that waits to hear whether it is wanted.
+    if declared > _THROWN_AWAY * limits.body_bytes or (declared > limits.body_bytes and "expect" in request.headers):
+        raise _too_large(limits)
     body = bytearray()
     size = 0
     try:
@@ -40,8 +44,12 @@ async def read(request: Request, limits: Limits) -> bytes:
     except ClientDisconnect as problem:
         raise HungUpError from problem
     if size > limits.body_bytes:
-        raise ProblemError(413, f"the body is too large; expected at most {limits.body_bytes} bytes")
+        raise _too_large(limits)
     return bytes(body)
+
+
+def _too_large(limits: Limits) -> ProblemError:
+    return ProblemError(413, f"the body is too large; expected at most {limits.body_bytes} bytes")
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -16,10 +17,18 @@ class ProblemError(Exception):
     """A request that is not answered: `message` says what was expected and what came, `param` which field is meant."""
 
     def __init__(
-        self, status: int, message: str, *, param: str | None = None, code: str | None = None, wait: int | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        wait: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
+        self._headers = headers or {}
         self.wait = wait
         """Seconds after which it is worth trying again."""
 
@@ -33,7 +42,7 @@ class ProblemError(Exception):
 
     def headers(self) -> dict[str, str]:
         """Headers that go with it."""
-        headers = {"content-type": "application/json"}
+        headers = {**self._headers, "content-type": "application/json"}
         if self.wait is not None:
             headers["retry-after"] = str(self.wait)
         if self.status == 401:
@@ -44,8 +53,8 @@ class ProblemError(Exception):
 def misfit(problem: msgspec.ValidationError, body: bytes) -> ProblemError:
     """What to say of a field that is not what it should be: its name, what was expected and what came."""
     expected, _, place = str(problem).replace("`", "").partition(" - at $.")
-    if unknown := re.search("unknown field (.*)", expected):
-        return ProblemError(400, expected, param=unknown[1])
+    if named := re.search("(?:unknown|required) field (.*)", expected):
+        return ProblemError(400, expected, param=named[1])
     steps = re.findall(r"[^.\[\]]+", place)
     came = "" if "got" in expected else _came(body, steps)
     message = f"{place}: {expected[:1].lower()}{expected[1:]}{came}" if place else expected

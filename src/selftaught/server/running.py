@@ -99,7 +99,7 @@ def serve(
     import uvicorn
 
     from selftaught.server.api import application
-    from selftaught.server.protocol import Protocol, Server
+    from selftaught.server.protocol import Server, timed
 
     _tell_problems()
     app = application(models, limits=limits, host=host, key=key)
@@ -109,7 +109,7 @@ def serve(
         access_log=False,
         server_header=False,
         lifespan="on",
-        http=Protocol,
+        http=timed(limits.body_seconds),
         ws="none",
         timeout_graceful_shutdown=math.ceil(limits.grace_seconds) + _SENDING_SECONDS,
     )
