@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,33 @@ def test_large_pages_keep_what_is_written(size):
     compute.prefer_large_pages(numbers.data_ptr(), numbers.nbytes)
     numbers.copy_(torch.arange(size) % 251)
     assert torch.equal(numbers, (torch.arange(size) % 251).to(torch.uint8))
+
+
+def test_pages_of_a_mapped_file_are_let_go_and_read_again(tmp_path):
+    import torch
+
+    numbers = torch.arange(1_000_000)
+    numbers.numpy().tofile(tmp_path / "numbers")
+    mapped = torch.from_file(str(tmp_path / "numbers"), size=len(numbers), dtype=numbers.dtype)
+    assert torch.equal(mapped, numbers)
+    if sys.platform == "linux":
+        assert _resident(mapped) > mapped.nbytes // 2
+    compute.drop_mapped_pages(mapped.data_ptr())
+    if sys.platform == "linux":
+        assert _resident(mapped) == 0
+    assert torch.equal(mapped, numbers)
+    compute.drop_mapped_pages(numbers.data_ptr())  # no file's
+    assert torch.equal(mapped, numbers)
+
+
+def _resident(tensor) -> int:
+    """Bytes in memory of the region that a tensor lies in."""
+    found = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, _, rest = line.partition(" ")
+        if "-" in name:
+            start, end = (int(place, 16) for place in name.split("-"))
+            found = start <= tensor.data_ptr() < end
+        elif found and name == "Rss:":
+            return 1024 * int(rest.split()[0])
+    raise AssertionError("no such region")

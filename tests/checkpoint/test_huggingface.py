@@ -274,6 +274,18 @@ def test_half_precision_weights_become_float32(tmp_path):
         assert torch.equal(got, wanted.bfloat16().float())
 
 
+def test_weights_as_stored_are_the_same_numbers_still_in_their_file(tmp_path):
+    wide = network(vocabulary=TOKENIZER.vocabulary_size, channels=256, heads=4)
+    huggingface.save(wide, TOKENIZER, tmp_path)
+    stored = loading.load(tmp_path, as_stored=True).model
+    assert all(torch.equal(a, b) for a, b in zip(stored.parameters(), wide.parameters(), strict=True))
+    assert stored.get_parameter("blocks.1.feed.inner.weight").T.is_contiguous()
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file({name: value.bfloat16() for name, value in tensors.items()}, tmp_path / "model.safetensors")
+    stored = loading.load(tmp_path, as_stored=True).model
+    assert {weight.dtype for weight in stored.parameters()} == {torch.bfloat16}
+
+
 def test_weights_in_several_files_are_read(exported):
     tensors = load_file(exported / "model.safetensors")
     names = sorted(tensors)

@@ -7,9 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
-from selftaught.checkpoint import native
+from selftaught.checkpoint import huggingface, native
 from selftaught.errors import UsageError
+from selftaught.inference import compiled
 from selftaught.inference.language_model import LanguageModel, load
 from selftaught.inference.rules import SamplingSettings
 from selftaught.inference.textstream import TextStream
@@ -159,14 +161,33 @@ def test_loading_from_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize("weights", ["float32", "int8"])
-def test_a_model_that_only_generates_writes_the_same_and_scores_nothing(tmp_path, weights):
-    native.save(MODEL, TOKENIZER, tmp_path / "model")
+@pytest.mark.parametrize("compiles", [True, False])
+@pytest.mark.parametrize("writer", [native, huggingface])
+def test_a_model_that_only_generates_writes_the_same_and_scores_nothing(
+    tmp_path, monkeypatch, writer, compiles, weights
+):
+    if not compiles:
+        monkeypatch.setattr(compiled, "library", lambda: None)
+    writer.save(MODEL, TOKENIZER, tmp_path / "model")
     whole = LanguageModel.load(tmp_path / "model", weights=weights)
     light = LanguageModel.load(tmp_path / "model", weights=weights, only_generates=True)
     assert light.generate("the", max_new_tokens=40) == whole.generate("the", max_new_tokens=40)
     assert (light.context, light.parameters) == (whole.context, whole.parameters)
     with pytest.raises(UsageError, match="generate only"):
         light.log_prob("the", " the")
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_embeddings_in_a_mapped_file_and_halved_ones_are_read_alike(tmp_path, stored):
+    large = network(vocabulary=20_000, channels=32, heads=2)  # its embeddings are large enough to be left in their file
+    huggingface.save(large, TOKENIZER, tmp_path)
+    path = tmp_path / "model.safetensors"
+    save_file({name: value.to(stored) for name, value in load_file(path).items()}, path)
+    whole, light = (LanguageModel.load(tmp_path, weights="int8", only_generates=one) for one in (False, True))
+    rules = SamplingSettings(top_k=0)
+    assert light.sample("the", max_new_tokens=20, sampling=rules) == whole.sample(
+        "the", max_new_tokens=20, sampling=rules
+    )
 
 
 def test_neither_writing_nor_scoring_imports_the_compiler_of_torch(tmp_path):

@@ -11,6 +11,7 @@ import torch
 from selftaught import storage
 from selftaught.checkpoint import matching
 from selftaught.checkpoint.huggingface_config import CONFIG_FILE, as_config, ends, read_shape
+from selftaught.checkpoint.mapped import MappedTensors
 from selftaught.checkpoint.matching import Place
 from selftaught.errors import DamagedFileError, InputError
 from selftaught.model import cost
@@ -21,8 +22,6 @@ from selftaught.tokenizer.tokenizer import Tokenizer
 
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 PICKLED_FILE, PICKLED_INDEX_FILE = "pytorch_model.bin", "pytorch_model.bin.index.json"
-_MAPPED_BYTES = 1 << 20
-"""Tensors of so many are left in their file until they are used: embeddings, and matrices until they are turned."""
 _OUTER = {
     "before": {"tokens": "wte", "positions": "wpe", "norm": "ln_f"},
     "after": {"tokens": "tokens_embed", "positions": "positions_embed"},
@@ -51,14 +50,15 @@ def is_model(folder: Path) -> bool:
     return (folder / CONFIG_FILE).is_file()
 
 
-def load(folder: Path) -> tuple[Transformer, Tokenizer]:
-    """Read a GPT-2 or GPT-1 folder, its weights in one file or several.
+def load(folder: Path, *, as_stored: bool = False) -> tuple[Transformer, Tokenizer]:
+    """Read a GPT-2 or GPT-1 folder, its weights in one file or several, `as_stored` or ready to use (see `matching.fit`).
 
     Pickled weights (pytorch_model.bin) are read by torch's loader that builds tensors and nothing else. Raises InputError for
     another network, and for tensors that are missing or have another shape.
     """
     shape = read_shape(folder / CONFIG_FILE)
-    model = matching.fit(shape, places(shape), _Prefixed(_tensors(folder)), origin=folder, spare=_spare)
+    tensors = _Prefixed(_tensors(folder))
+    model = matching.fit(shape, places(shape), tensors, origin=folder, spare=_spare, as_stored=as_stored)
     return model, Tokenizer.load(folder)
 
 
@@ -85,41 +85,6 @@ class _Prefixed(Mapping[str, torch.Tensor]):
         return len(self._names)
 
 
-class _Safetensors(Mapping[str, torch.Tensor]):
-    """Tensors of several files, each read when it is asked for, so that no more than one is held twice.
-
-    Large ones are mapped from their file: memory holds what is used of them. Each takes the address space of the whole file.
-    """
-
-    def __init__(self, paths: list[Path]) -> None:
-        import safetensors
-
-        self._path_of: dict[str, Path] = {}
-        for path in paths:
-            try:
-                with safetensors.safe_open(path, framework="pt") as opened:
-                    self._path_of |= dict.fromkeys(opened.keys(), path)
-            except OSError as problem:
-                raise storage.input_error(path, problem) from problem
-            except safetensors.SafetensorError as problem:
-                raise DamagedFileError(
-                    f"{path} is damaged", expected="a safetensors file", got=str(problem)
-                ) from problem
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        import safetensors
-
-        with safetensors.safe_open(self._path_of[name], framework="pt") as opened:
-            tensor: torch.Tensor = opened.get_tensor(name)
-            return tensor if tensor.nbytes >= _MAPPED_BYTES else tensor.clone()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._path_of)
-
-    def __len__(self) -> int:
-        return len(self._path_of)
-
-
 class _Index(msgspec.Struct, frozen=True):
     weight_map: dict[str, str]
 
@@ -129,7 +94,7 @@ def _tensors(folder: Path) -> Mapping[str, torch.Tensor]:
         names = _names(folder / index) if (folder / index).is_file() else [single]
         paths = [folder / name for name in names]
         if all(path.is_file() for path in paths):
-            return _Safetensors(paths) if single == WEIGHTS_FILE else _unpickled(paths)
+            return MappedTensors(paths) if single == WEIGHTS_FILE else _unpickled(paths)
     raise InputError(f"no weights in {folder}", expected=f"{WEIGHTS_FILE} or {PICKLED_FILE}")
 
 

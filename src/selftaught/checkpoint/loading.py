@@ -26,11 +26,14 @@ class Loaded:
     origin: str
 
 
-def load(path: str | Path, device: str = "cpu", *, tokenizer: str | Path | None = None) -> Loaded:
+def load(
+    path: str | Path, device: str = "cpu", *, tokenizer: str | Path | None = None, as_stored: bool = False
+) -> Loaded:
     """Read a model folder of ours, a training run (its newest whole checkpoint), or what another tool wrote.
 
     Others are: Hugging Face's GPT-2 and GPT-1 folders, `hf://OWNER/NAME` on its hub, OpenAI's releases of both, nanoGPT's .pt
-    and llm.c's .bin; the last two hold no tokenizer, so that `tokenizer` names one (GPT-2's if it does not).
+    and llm.c's .bin; the last two hold no tokenizer, so that `tokenizer` names one (GPT-2's if it does not). Weights need not be
+    ready to use, but may be left `as_stored` (see `matching.fit`).
     Raises InputError if it is none of these, DamagedFileError if it is damaged.
     """
     folder = hub.fetched(str(path)) or Path(path)
@@ -39,7 +42,7 @@ def load(path: str | Path, device: str = "cpu", *, tokenizer: str | Path | None 
     if native.is_model(folder):
         model, own = native.load(folder)
     elif huggingface.is_model(folder):
-        model, own = huggingface.load(folder)
+        model, own = huggingface.load(folder, as_stored=as_stored)
     elif openai.is_gpt2(folder):
         model, own = openai.load_gpt2(folder)
     elif openai.is_gpt1(folder):

@@ -48,8 +48,11 @@ def fit(
     *,
     origin: Path,
     spare: Callable[[str], bool] = lambda _name: False,
+    as_stored: bool = False,
 ) -> Transformer:
     """A network in float32 with the tensors that lie in `places` (our name -> theirs), ready to use.
+
+    Those `as_stored` keep their number format and, where they are turned, the order of their numbers: nothing of them is read.
 
     Raises InputError that names every tensor that is missing or has another shape; warns of those left over, `spare` excepted.
     """
@@ -69,7 +72,7 @@ def fit(
         if tensor.shape != like.shape:
             problems.append(f"{place.name} is {_size(tensor, place)} where {_size(like, place)} was expected")
             continue
-        state[name] = tensor.to(torch.float32).contiguous()
+        state[name] = tensor if as_stored else tensor.to(torch.float32).contiguous()
     if problems:
         raise InputError(f"the weights in {origin} do not fit its description", got=_said(problems, extra))
     if extra:

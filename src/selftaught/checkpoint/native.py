@@ -6,7 +6,6 @@ same. The manifest is written last: a folder without it is not finished. A whole
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 
 from selftaught import storage
 from selftaught.checkpoint import sharded
+from selftaught.checkpoint.mapped import MappedTensors
 from selftaught.errors import DamagedFileError
 from selftaught.model.initial import without_values
 from selftaught.model.shape import ModelShape
@@ -78,16 +78,7 @@ def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Tensors of a safetensors file. Raises DamagedFileError if it is none."""
-    import safetensors
-    import safetensors.torch
-
-    try:
-        tensors: dict[str, torch.Tensor] = safetensors.torch.load_file(path)
-    except OSError as problem:
-        raise storage.input_error(path, problem) from problem
-    except (safetensors.SafetensorError, json.JSONDecodeError) as problem:
-        raise DamagedFileError(f"{path} is damaged", expected="a safetensors file", got=str(problem)) from problem
-    return tensors
+    return dict(MappedTensors([path]))
 
 
 def is_model(folder: Path) -> bool:

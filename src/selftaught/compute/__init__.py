@@ -13,6 +13,7 @@ from selftaught.compute.devices import (
 )
 from selftaught.compute.memory import (
     device_memory_bytes,
+    drop_mapped_pages,
     free_memory_bytes,
     is_out_of_memory,
     keep_freed_memory,
@@ -45,6 +46,7 @@ __all__ = [
     "PrecisionName",
     "description",
     "device_memory_bytes",
+    "drop_mapped_pages",
     "environment",
     "environment_with",
     "follow_parent",

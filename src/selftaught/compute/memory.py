@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import resource
 import sys
 from contextlib import suppress
@@ -48,6 +49,22 @@ def prefer_large_pages(address: int, size: int) -> None:
     whole = (address + size - first) // _LARGE_PAGE * _LARGE_PAGE
     if sys.platform == "linux" and advise is not None and whole > 0:
         advise(ctypes.c_void_p(first), ctypes.c_size_t(whole), _MADV_HUGEPAGE)
+
+
+def drop_mapped_pages(address: int) -> None:
+    """Let go of what memory holds of a file that is mapped around an address and was not written to there.
+
+    It is read again where it is needed. Nothing happens to memory that is no file's, and where the system does not tell.
+    """
+    try:
+        regions = Path("/proc/self/maps").read_bytes().splitlines()
+    except OSError:
+        return
+    for region in regions:
+        places, _, _, _, inode = region.split(maxsplit=5)[:5]
+        start, end = (int(place, 16) for place in places.split(b"-"))
+        if start <= address < end and inode != b"0":
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
 
 def peak_memory_bytes() -> int:

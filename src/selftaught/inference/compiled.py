@@ -27,8 +27,10 @@ BLOCK = 64
 """As in decode.c: outputs that are packed side by side."""
 LINE = 64
 """Bytes that processors read together."""
-ROWS = 64 * BLOCK
-"""Outputs of a matrix that are turned and packed at a time."""
+ROWS = 8 * BLOCK
+"""Outputs of a matrix that are turned and packed at a time, near the processor."""
+LET_GO = 8 * ROWS
+"""Outputs after which what was read of a mapped file is let go."""
 FORMATS: dict[WeightFormat, int] = {"float32": 0, "bfloat16": 1, "int8": 2}
 DTYPES: dict[WeightFormat, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 MANY = 32
@@ -84,7 +86,10 @@ def decoder(model: Transformer, weights: WeightFormat = "float32") -> Decoder:
 
 
 def only_decoder(model: Transformer, weights: WeightFormat) -> Decoder:
-    """The same for a network that is needed for nothing else: its own weights are given up while they are turned into theirs."""
+    """The same for a network that is needed for nothing else, its weights as they were stored (see `checkpoint.matching`).
+
+    They are given up while they are turned into theirs. Embeddings are read where they are: those in a mapped file stay there.
+    """
     made = _made(model, weights, gives_up=True)
     compute.return_freed_memory()
     return made
@@ -92,10 +97,13 @@ def only_decoder(model: Transformer, weights: WeightFormat) -> Decoder:
 
 def _made(model: Transformer, weights: WeightFormat, *, gives_up: bool) -> Decoder:
     kind = model.tokens.weight.device.type
-    if kind == "cuda":
-        return CapturingDecoder(model, weights)
     found = library() if kind == "cpu" else None
-    return Decoder(model, weights) if found is None else CompiledDecoder(model, weights, found, gives_up=gives_up)
+    if found is not None:
+        return CompiledDecoder(model, weights, found, gives_up=gives_up)
+    if gives_up:
+        for parameter in model.parameters():
+            parameter.data = parameter.data.float().contiguous()
+    return CapturingDecoder(model, weights) if kind == "cuda" else Decoder(model, weights)
 
 
 def library() -> ctypes.CDLL | None:
@@ -224,6 +232,8 @@ class CompiledDecoder(Decoder):
         shape = model.shape
         layers = (_Layer * shape.layers)(*(self._layer(block) for block in model.blocks))
         self._kept.append(layers)
+        norm = self._norm(model.norm) if shape.norm == "before" else None
+        head = self._matrix(model.head_weight, None)
         return _Network(
             layers=shape.layers,
             heads=shape.heads,
@@ -237,9 +247,9 @@ class CompiledDecoder(Decoder):
             epsilon=shape.norm_epsilon,
             tokens=self._shared(model.tokens.weight),
             positions=self._shared(model.positions.weight),
-            norm=self._norm(model.norm) if shape.norm == "before" else None,
+            norm=norm,
             layer=ctypes.cast(layers, ctypes.POINTER(_Layer)),
-            head=self._matrix(model.head_weight, None),
+            head=head,
         )
 
     def _layer(self, block: torch.nn.Module) -> _Layer:
@@ -269,19 +279,19 @@ class CompiledDecoder(Decoder):
     def _matrix(self, weight_OI: torch.Tensor, bias_O: torch.Tensor | None) -> _Matrix:
         """A matrix as it lies on the shelf; what is made of it on the way there is of some rows at a time."""
         outputs, inputs = weight_OI.shape
-        blocks, numbers = -(-outputs // BLOCK), 4 // DTYPES[self.weights].itemsize
-        block_bytes = 4 * BLOCK * -(-inputs // numbers)
+        blocks, words = -(-outputs // BLOCK), -(-inputs * DTYPES[self.weights].itemsize // 4)
         scale_O = (
             self._shelf.reserve(4 * BLOCK * blocks).view(torch.float32).zero_() if self.weights == "int8" else None
         )
-        room = self._shelf.reserve(blocks * block_bytes)
+        room = self._shelf.reserve(4 * blocks * words * BLOCK).view(torch.int32).view(blocks, words, BLOCK)
         for first in range(0, outputs, ROWS):
             part_OI = weight_OI[first : first + ROWS].detach()
             if scale_O is not None:
                 part_OI, scale_O[first : first + len(part_OI)] = recasting.quantised(part_OI)
-            part = packed(part_OI.to(DTYPES[self.weights])).flatten().view(torch.uint8)
-            start = first // BLOCK * block_bytes
-            room[start : start + len(part)] = part
+            part = packed(part_OI.to(DTYPES[self.weights]))
+            room[first // BLOCK :][: len(part)] = part
+            if self._gives_up and (first + ROWS) % LET_GO == 0:
+                compute.drop_mapped_pages(weight_OI.data_ptr())
         return _Matrix(
             weight=room.data_ptr(),
             scale=None if scale_O is None else scale_O.data_ptr(),
@@ -291,15 +301,16 @@ class CompiledDecoder(Decoder):
         )
 
     def _shared(self, tensor: torch.Tensor) -> int:
-        """Where a tensor's numbers are; it is kept as long as the decoder is, but not the file that it may be mapped from."""
+        """Where a tensor's numbers are; it is kept as long as the decoder is, in its file if it is mapped from one."""
         if self._gives_up:
-            tensor.data = tensor.detach().clone()
+            tensor.data = tensor.detach().float().contiguous()
+            compute.drop_mapped_pages(tensor.data_ptr())
         self._kept.append(tensor)
         return tensor.data_ptr()
 
     def _address(self, tensor: torch.Tensor) -> int:
         """Where a copy of a tensor is, in memory that is read fast."""
-        return self._shelf.put(tensor.detach())
+        return self._shelf.put(tensor.detach().float())
 
 
 class _Shelf:
@@ -333,7 +344,8 @@ class _Shelf:
 def packed(weight_OI: torch.Tensor) -> torch.Tensor:
     """A matrix as decode.c reads it: blocks of 64 outputs, in each for every 32 bits of inputs the 64 weights side by side.
 
-    What is missing at the ends is 0. int8 becomes uint8 with 128 added.
+    What is missing at the ends is 0. int8 becomes uint8 with 128 added. The bits are given as int32, and
+    brought into this order by whoever copies them.
     """
     outputs, inputs = weight_OI.shape
     blocks, numbers = -(-outputs // BLOCK), 4 // weight_OI.itemsize
@@ -341,5 +353,5 @@ def packed(weight_OI: torch.Tensor) -> torch.Tensor:
     whole = weight_OI.new_zeros(blocks * BLOCK, words * numbers)
     whole[:outputs, :inputs] = weight_OI
     if weight_OI.dtype is torch.int8:
-        whole = whole.view(torch.uint8).bitwise_xor(128)
-    return whole.view(blocks, BLOCK, words, numbers).transpose(1, 2).contiguous()
+        whole = whole.view(torch.uint8).bitwise_xor_(128)
+    return whole.view(torch.int32).view(blocks, BLOCK, words).transpose(1, 2)

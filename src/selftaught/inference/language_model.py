@@ -68,7 +68,7 @@ class LanguageModel:
         has them in memory in that format alone: it scores nothing, and has no `model`.
         """
         machine = compute.machine(device, precision)
-        loaded = loading.load(path, machine.device)
+        loaded = loading.load(path, machine.device, as_stored=only_generates)
         made = cls(loaded.model, loaded.tokenizer, name=loaded.name, precision=machine.precision, weights=weights)
         if only_generates:
             made._network = None

@@ -58,7 +58,7 @@ def quantised(weight_OI: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """int8 integers_OI and scale_O with integers * scale near the weights: the largest of each row is 127."""
     weight_OI = weight_OI.detach().float()
     scale_O = weight_OI.abs().amax(dim=1).clamp(min=1e-12) / LARGEST
-    return (weight_OI / scale_O[:, None]).round().to(torch.int8), scale_O
+    return (weight_OI / scale_O[:, None]).round_().to(torch.int8), scale_O
 
 
 def recast(model: Transformer, weights: WeightFormat) -> Transformer:
