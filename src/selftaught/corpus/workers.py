@@ -34,6 +34,8 @@ _AHEAD, _AHEAD_BYTES = 256, 1 << 25
 _SECONDS_TO_START, _STARTS = 120.0, 3
 _PATIENCE, _LEAST_MISSING = 10, 0.05
 """On a machine that others use, an item may have up to ten times its time by the clock to get the processor time it has."""
+_LATE = 0.25
+"""Of its time: who looks so much later than was meant was stopped (Ctrl-Z, a machine that sleeps), and the item too."""
 _OBJECTS = 100_000
 """New objects after which Python looks for unreachable ones: nearly every page has fewer, and does not wait for it."""
 Arguments = tuple[bytes | str, ...]
@@ -205,12 +207,17 @@ class _Worker:
                 yield from self._lose("timeout")
 
     def _starved(self) -> bool:
-        """Whether others have the processor that it needs: then it is given more time."""
+        """Whether others have the processor that it needs, or nobody ran for a while: then it is given more time."""
         used, asleep = compute.processor_seconds(self._process.pid or 0)
-        missing = self._used + self._seconds - used
-        if not self._ready or asleep or missing < _LEAST_MISSING * self._seconds or time.monotonic() >= self._last:
+        missing, now = self._used + self._seconds - used, time.monotonic()
+        if not self._ready or missing < _LEAST_MISSING * self._seconds:
             return False
-        self.deadline = time.monotonic() + missing
+        late = now - self.deadline
+        if late > _LATE * self._seconds:
+            self._last += late
+        elif asleep or now >= self._last:
+            return False
+        self.deadline = now + missing
         return True
 
     def _lose(self, reason: str) -> Iterator[tuple[int, tuple[Any, str]]]:
