@@ -77,7 +77,7 @@ def test_certificates_that_do_not_hold_each_have_their_reason(tmp_path: Path, mo
         places = {host: stack.enter_context(serving(one)) for host, one in certificates.items()}
         links = [Link(url=f"https://{host}/{page}", karma=3) for host in places for page in range(2)]
         links.append(Link(url=f"https://127.0.0.1:{places['good.test'][1]}/", karma=3))
-        fetch(links, tmp_path / "pages", FetchSettings(timeout_seconds=5), funnel, places=places)
+        fetch(links, tmp_path / "pages", FetchSettings(timeout_seconds=600), funnel, places=places)
     assert {(reason, count) for (_, reason), count in funnel.counts.items()} == {
         ("", 15),
         ("kept", 2),

@@ -80,7 +80,7 @@ def site() -> Iterator[Site]:
 def get(site: Site, out: Path, *paths: str) -> dict[str, str]:
     funnel = Funnel()
     links = [Link(url=f"http://{HOST}{path}", karma=3) for path in paths]
-    rules = FetchSettings(largest_bytes=1000, timeout_seconds=5, first_pause_seconds=0.01)
+    rules = FetchSettings(largest_bytes=1000, timeout_seconds=600, first_pause_seconds=0.01)
     files = fetch(links, out, rules, funnel, places={HOST: ("127.0.0.1", site.server.server_address[1])})
     outcomes = {drop.url.removeprefix(f"http://{HOST}"): drop.reason for drop in funnel.drops}
     return outcomes | {
@@ -146,7 +146,7 @@ def test_private_addresses_are_refused(tmp_path: Path) -> None:
     funnel = Funnel()
     hosts = ("127.0.0.1", "169.254.169.254", "[::1]", "[::ffff:10.0.0.1]", "224.0.0.1", "localhost")
     links = [Link(url=f"http://{host}/", karma=3) for host in hosts]
-    fetch(links, tmp_path, FetchSettings(timeout_seconds=5), funnel)
+    fetch(links, tmp_path, FetchSettings(timeout_seconds=600), funnel)
     assert [drop.reason for drop in funnel.drops] == ["private address"] * len(links)
 
 

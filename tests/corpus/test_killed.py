@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,9 +21,18 @@ from tests.corpus.test_fetching import HOST, Site
 from tests.corpus.test_stage_folders import HTML, prose
 
 PROGRAM = """
-import sys
+import sys, time
+from pathlib import Path
+from selftaught import storage
 from selftaught.corpus import building, extraction, fetching
+write_jsonl = storage.write_jsonl
+def wait_to_be_killed(path, rows):
+    while len(list(Path(sys.argv[2]).glob(sys.argv[4]))) > int(sys.argv[5]):
+        time.sleep(0.01)
+    return write_jsonl(path, rows)
 if __name__ == "__main__":
+    if sys.argv[4:]:
+        storage.write_jsonl = wait_to_be_killed
     fetching._BATCH_LINKS = 4
     rules = building.BuildSettings(
         heldout=0.3, per_host=1, concurrent=1, extraction=extraction.ExtractionSettings(extractor="fast")
@@ -33,14 +41,15 @@ if __name__ == "__main__":
 """
 
 
-def start(program: Path, submissions: Path, out: Path, site: Site) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(program), str(submissions), str(out), str(site.server.server_address[1])]
+def start(program: Path, submissions: Path, out: Path, site: Site, *waits: str) -> subprocess.Popen[bytes]:
+    """The program; it writes no further rows where more files than a number fit a pattern."""
+    command = [sys.executable, str(program), str(submissions), str(out), str(site.server.server_address[1]), *waits]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
-def kill_when(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
-    """Kill the program and all that it started as soon as something is so; fail if it ends before."""
-    while not ready():
+def kill_when(process: subprocess.Popen[bytes], out: Path, pattern: str, count: int) -> None:
+    """Kill the program and all that it started as soon as there are so many files; fail if it ends before."""
+    while len(list(out.glob(pattern))) < count:
         assert process.poll() is None, "ended before it was killed"
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
@@ -62,12 +71,9 @@ def test_killed_while_fetching_and_while_extracting(tmp_path: Path) -> None:
         whole, killed = tmp_path / "whole", tmp_path / "killed"
         assert start(program, submissions, whole, site).wait() == 0
         pages, parts = killed / PAGES, killed / (EXTRACTED_FILE + ".parts")
-        for ready in (
-            lambda: len(list(pages.glob("*.outcomes.jsonl"))) >= 2,
-            lambda: len(list(pages.glob("*.outcomes.jsonl"))) >= 6,
-            lambda: len(list(parts.glob("*.zst"))) >= 3,
-        ):
-            kill_when(start(program, submissions, killed, site), ready)
+        outcomes, extracted = f"{PAGES}/*.outcomes.jsonl", f"{EXTRACTED_FILE}.parts/*.zst"
+        for pattern, count in ((outcomes, 2), (outcomes, 6), (extracted, 3)):
+            kill_when(start(program, submissions, killed, site, pattern, str(count)), killed, pattern, count)
         before = {path: path.stat().st_mtime_ns for path in parts.glob("*.zst")}
         asked = sum(site.asked.values())
         assert start(program, submissions, killed, site).wait() == 0
