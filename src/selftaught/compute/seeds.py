@@ -15,8 +15,8 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def generator(*parts: object, device: str = "cpu") -> torch.Generator:
+def generator(*parts: object) -> torch.Generator:
     """Return a torch generator seeded by `seed_of(*parts)`."""
     import torch
 
-    return torch.Generator(device=device).manual_seed(seed_of(*parts))
+    return torch.Generator().manual_seed(seed_of(*parts))

@@ -101,9 +101,9 @@ class Funnel:
         """Count rows that enter a stage."""
         self.counts[stage, ""] += count
 
-    def keep(self, stage: str, count: int = 1) -> None:
-        """Count rows that leave a stage."""
-        self.counts[stage, "kept"] += count
+    def keep(self, stage: str) -> None:
+        """Count a row that leaves a stage."""
+        self.counts[stage, "kept"] += 1
 
     def drop(self, stage: str, reason: str, *, id: str, url: str, of: str = "") -> None:  # noqa: A002 - the row's own field name
         """Count and keep one dropped row."""

@@ -172,11 +172,11 @@ def _rows(task: str, variant: str, results: Sequence[Result], model: str) -> lis
     ]
 
 
-def average(rows: Sequence[FineTuned], *, split: str = "dev") -> Mapping[str, tuple[float, int]]:
-    """For each variant the unweighted mean over GLUE's tasks of the first measure of each, and over how many (table 5: eight)."""
+def average(rows: Sequence[FineTuned]) -> Mapping[str, tuple[float, int]]:
+    """For each variant the unweighted mean over GLUE's tasks of their first measure on dev, and of how many (table 5: 8)."""
     found: dict[str, dict[str, float]] = {}
     for row in rows:
         known = glue.TASKS.get(row.task)
-        if known is not None and known.glue and row.split == split and row.metric == known.measures[0]:
+        if known is not None and known.glue and row.split == "dev" and row.metric == known.measures[0]:
             found.setdefault(row.variant, {})[row.task] = row.median
     return {variant: (statistics.mean(values.values()), len(values)) for variant, values in found.items()}

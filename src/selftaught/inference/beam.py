@@ -1,7 +1,7 @@
 """Beam search: the most probable continuations that keeping a few of them at a time finds. Knows ids only.
 
-As in transformers' `generate(num_beams=...)`: the score of a text is its log-probability divided by its length to the power of
-`length_penalty`; texts that end compete with those that go on, and the search stops when none of these can become better.
+As in transformers' `generate(num_beams=...)`: the score of a text is its log-probability divided by its length; texts that
+end compete with those that go on, and the search stops when none of these can become better.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ def search(
     most: int,
     end: int | None = None,
     vocabulary: int | None = None,
-    length_penalty: float = 1.0,
 ) -> list[Found]:
     """Continuations of up to `most` tokens, the best `beams` of them, best first; one that ends has `end` as its last token.
 
@@ -55,7 +54,7 @@ def search(
 
     def found(row: int, token: int, total: float) -> Found:
         text = (*texts[row], token)
-        return Found(tokens=text, log_prob=total, score=total / len(text) ** length_penalty)
+        return Found(tokens=text, log_prob=total, score=total / len(text))
 
     for length in range(1, most + 1):
         longer = _longer(sums, log_probs_BV, 2 * beams)

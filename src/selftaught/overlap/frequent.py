@@ -104,14 +104,13 @@ def find(
     prompt_words: int,
     following_words: int,
     each: int,
-    most: int = MOST_COUNTED,
 ) -> list[Found]:
     """Passages of so many words, up to `each` of each band of frequencies, the most frequent first.
 
     No two overlap in a document. Reads the corpus three times.
     """
     n = prompt_words + following_words
-    counted = Counts(most)
+    counted = Counts()
     for document in corpus():
         counted.add(ngram_hashes(document.text, n))
     counted.settle()

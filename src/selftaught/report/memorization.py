@@ -14,6 +14,7 @@ from selftaught.report.overlap_records import CopiedSpan, Memorization, Overlap,
 PAPER_MEDIAN_REAL, PAPER_NONE, PAPER_LITTLE = 0.026, 0.30, 0.01
 """GPT-2 paper, figure 5 and section 8: median overlap of real text; over 30 % of samples have none; most have less than 1 %."""
 _MOST_COPIES = 8
+_MOST_CONTEXTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +193,7 @@ class SideBySide:
     """Title and text of each column."""
 
 
-def side_by_side(found: Sequence[Memorization], most: int = 3) -> list[SideBySide]:
+def side_by_side(found: Sequence[Memorization]) -> list[SideBySide]:
     """Contexts that the smallest and the largest model both continued, or the only one did; the first ones, not the best."""
     ends = _ends(found)
     if not ends:
@@ -207,7 +208,7 @@ def side_by_side(found: Sequence[Memorization], most: int = 3) -> list[SideBySid
                 for one, other in zip(ends, same, strict=True)
             ]
             rows.append(SideBySide(context=row.context, texts=tuple(columns)))
-    return rows[:most]
+    return rows[:_MOST_CONTEXTS]
 
 
 def completions(found: Sequence[Memorization]) -> list[SideBySide]:
@@ -218,10 +219,10 @@ def completions(found: Sequence[Memorization]) -> list[SideBySide]:
     ]
 
 
-def recalled(found: Sequence[Memorization], most: int = 3) -> list[SideBySide]:
+def recalled(found: Sequence[Memorization]) -> list[SideBySide]:
     """The most frequent prompts as the largest model continues them, beside the text."""
     rows = []
-    for passage in [one for one in found[-1].passages if one.documents > 1][:most] if found else []:
+    for passage in [one for one in found[-1].passages if one.documents > 1][:_MOST_CONTEXTS] if found else []:
         columns = [(f"the text ({passage.documents} documents)", passage.following)]
         columns += [
             (f"{recall.settings.partition(', seed')[0]}, {recall.tokens} tokens with the text", recall.text)

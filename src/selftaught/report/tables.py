@@ -12,6 +12,8 @@ from selftaught.report import published
 from selftaught.report.records import Piece, Sample, Score
 from selftaught.report.trends import Trend, formatted, metric_name
 
+_MOST_PROMPTS = 6
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -136,7 +138,7 @@ class Continued:
     samples: list[Sample]
 
 
-def continued(samples: Sequence[Sample], most: int = 6) -> list[Continued]:
+def continued(samples: Sequence[Sample]) -> list[Continued]:
     """Prompts that both the smallest and the largest model continued (or the only one did)."""
     if not samples:
         return []
@@ -147,7 +149,9 @@ def continued(samples: Sequence[Sample], most: int = 6) -> list[Continued]:
         first.setdefault((sample.prompt, sample.model), sample)
     prompts = [sample.prompt for sample in ordered if sample.model == shown[0]]
     both = [prompt for prompt in dict.fromkeys(prompts) if all((prompt, model) in first for model in shown)]
-    return [Continued(prompt=prompt, samples=[first[prompt, model] for model in shown]) for prompt in both[:most]]
+    return [
+        Continued(prompt=prompt, samples=[first[prompt, model] for model in shown]) for prompt in both[:_MOST_PROMPTS]
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

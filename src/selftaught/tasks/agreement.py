@@ -19,9 +19,9 @@ Numbers = npt.NDArray[np.float64]
 _RESAMPLES = 200
 
 
-def f1(chosen: Sequence[int], labels: Sequence[int], positive: int = 1) -> Mark:
-    """Harmonic mean of precision and recall of the class `positive`; 0 where nothing was rightly found."""
-    return _mark(lambda a, b: _f1(a == positive, b == positive), chosen, labels)
+def f1(chosen: Sequence[int], labels: Sequence[int]) -> Mark:
+    """Harmonic mean of precision and recall of class 1; 0 where nothing was rightly found."""
+    return _mark(lambda a, b: _f1(a == 1, b == 1), chosen, labels)
 
 
 def pearson(scores: Sequence[float], labels: Sequence[float]) -> Mark:

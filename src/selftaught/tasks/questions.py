@@ -15,6 +15,10 @@ from selftaught.tasks.rows import malformed, read_rows
 
 NQ_FILE, NQ_EXAMPLES_FILE = "nq_open/NQ-open.dev.jsonl", "nq_open/NQ-open.train.jsonl"
 QUESTION_WORDS = ("who", "whose", "what", "which", "when", "where", "why", "how many", "how much", "how")
+BINS = 10
+"""Of equal width, by which answers are put together by their probability."""
+MOST_CONFIDENT = 0.01
+"""Share of the questions: the paper gives the accuracy of the 1 % that a model is most sure of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,16 +115,16 @@ class Bin:
     accuracy: float
 
 
-def reliability(probabilities: Sequence[float], right: Sequence[bool], *, bins: int = 10) -> list[Bin]:
-    """Answers by their probability, in intervals of equal width that are closed above; empty ones are left out."""
+def reliability(probabilities: Sequence[float], right: Sequence[bool]) -> list[Bin]:
+    """Answers by their probability, in `BINS` intervals of equal width that are closed above; empty ones are left out."""
     found: dict[int, list[tuple[float, bool]]] = defaultdict(list)
     for probability, one in zip(probabilities, right, strict=True):
-        place = next(number for number in range(bins) if probability <= (number + 1) / bins or number == bins - 1)
+        place = next(number for number in range(BINS) if probability <= (number + 1) / BINS or number == BINS - 1)
         found[place].append((probability, one))
     return [
         Bin(
-            low=place / bins,
-            high=(place + 1) / bins,
+            low=place / BINS,
+            high=(place + 1) / BINS,
             answers=len(rows),
             confidence=sum(probability for probability, _ in rows) / len(rows),
             accuracy=sum(one for _, one in rows) / len(rows),
@@ -140,7 +144,7 @@ def calibration(rows: Sequence[tuple[float, bool]]) -> float:
     return calibration_error(reliability([sure for sure, _ in rows], [right for _, right in rows]))
 
 
-def most_confident(probabilities: Sequence[float], share: float = 0.01) -> list[int]:
+def most_confident(probabilities: Sequence[float]) -> list[int]:
     """The questions answered with the highest probability, at least one; the first of equals."""
-    count = max(1, round(share * len(probabilities)))
+    count = max(1, round(MOST_CONFIDENT * len(probabilities)))
     return sorted(range(len(probabilities)), key=lambda number: -probabilities[number])[:count]

@@ -41,9 +41,9 @@ class Heldout:
         """Mean loss in nats per token, <|endoftext|> counted as one."""
         return mean_loss(model, self._batches, machine, processes)
 
-    def bits_per_byte(self, model: Transformer, machine: Machine, processes: Processes | None = None) -> float:
+    def bits_per_byte(self, model: Transformer, machine: Machine) -> float:
         """Mean loss in bits per byte of text, the <|endoftext|> of each document counted in."""
-        return self.as_bits_per_byte(self.loss(model, machine, processes))
+        return self.as_bits_per_byte(self.loss(model, machine))
 
     def as_bits_per_byte(self, loss: float) -> float:
         """A loss in nats per token in bits per byte of text."""
