@@ -103,21 +103,7 @@ OURS = Contender(
 
 def contenders(bench: SideBySide) -> list[Contender]:
     """Ours, Python's set, and the peers that are installed."""
-
-    def members(known: Any, part: list[str]) -> int:
-        return sum(gram in known for gram in part)
-
-    found = [OURS]
-    found.append(
-        Contender(
-            name="set of strings",
-            made=strings,
-            empty=lambda room: set(),  # noqa: ARG005
-            add=lambda known, part: known.update(part),
-            hits=members,
-            bits=lambda known: 8.0 * (sys.getsizeof(known) + sum(map(sys.getsizeof, known))),
-        )
-    )
+    found = [OURS, _set("set of strings", strings)]
     if rbloom := bench.peer("rbloom"):
         found.append(
             Contender(
@@ -125,7 +111,7 @@ def contenders(bench: SideBySide) -> list[Contender]:
                 made=strings,
                 empty=lambda room: rbloom.Bloom(room, LARGEST_RATE),
                 add=lambda known, part: known.update(part),
-                hits=members,
+                hits=_members,
                 bits=lambda known: known.size_in_bits,
             )
         )
@@ -147,33 +133,31 @@ def contenders(bench: SideBySide) -> list[Contender]:
                 made=strings,
                 empty=lambda room: abloom.BloomFilter(room, LARGEST_RATE),
                 add=lambda known, part: known.update(part),
-                hits=members,
+                hits=_members,
                 bits=lambda known: 8.0 * known.byte_count,
             )
         )
     if importlib.util.find_spec("lm_eval") and (janitor := bench.peer("lm_eval.decontamination.janitor")):
-        found.append(
-            Contender(
-                name="lm-eval",
-                made=lambda text: list(janitor.word_ngrams(" ".join(WORD.findall(text.lower())), N)),
-                empty=lambda room: set(),  # noqa: ARG005
-                add=lambda known, part: known.update(part),
-                hits=members,
-                bits=found[1].bits,
-            )
-        )
+        found.append(_set("lm-eval", lambda text: list(janitor.word_ngrams(" ".join(WORD.findall(text.lower())), N))))
     if hashes := _datatrove(bench):
-        found.append(
-            Contender(
-                name="datatrove",
-                made=hashes,
-                empty=lambda room: set(),  # noqa: ARG005
-                add=lambda known, part: known.update(part),
-                hits=members,
-                bits=found[1].bits,
-            )
-        )
+        found.append(_set("datatrove", hashes))
     return found
+
+
+def _set(name: str, made: Callable[[str], Any]) -> Contender:
+    """A set of what `made` finds in a text."""
+    return Contender(
+        name=name,
+        made=made,
+        empty=lambda room: set(),  # noqa: ARG005
+        add=lambda known, part: known.update(part),
+        hits=_members,
+        bits=lambda known: 8.0 * (sys.getsizeof(known) + sum(map(sys.getsizeof, known))),
+    )
+
+
+def _members(known: Any, part: list[str]) -> int:
+    return sum(gram in known for gram in part)
 
 
 def _datatrove(bench: SideBySide) -> Callable[[str], list[int]] | None:
