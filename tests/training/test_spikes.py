@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import statistics
 from dataclasses import replace
 
@@ -16,7 +17,9 @@ from selftaught.report.records import LearningPoint
 from selftaught.tokens.batches import Batches
 from selftaught.tokens.shards import open_shards
 from selftaught.training import parallel, spikes
+from selftaught.training.optimizer import Optimizer
 from selftaught.training.pretraining import pretrain
+from selftaught.training.progress import Progress
 from tests.training.conftest import plan
 from tests.training.test_pretraining import assert_same_run, at_step, tensors
 
@@ -92,6 +95,34 @@ def test_a_run_with_spikes_continues_to_the_bit(tokens, tmp_path, monkeypatch):
                 pretrain(chosen, tokens=tokens, out=tmp_path / "run")
     pretrain(chosen, tokens=tokens, out=tmp_path / "run")
     assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.parametrize("norm", [math.nan, math.inf])
+def test_a_gradient_that_is_no_number_costs_no_row_of_the_log(tokens, tmp_path, monkeypatch, norm):
+    """JSON has no such numbers, and a log that cannot be read would be begun anew."""
+    chosen = plan(**LONG, skip_spikes=True, checkpoint_seconds=0.0)
+    real, calls = Optimizer.gradient_norm, iter(range(10**9))
+    monkeypatch.setattr(Optimizer, "gradient_norm", lambda self: norm if next(calls) == 4 else real(self))
+    for step in (8, None):
+        with monkeypatch.context() as patch:
+            if step:
+                at_step(patch, step, lambda: signal.raise_signal(signal.SIGINT))
+                with pytest.raises(KeyboardInterrupt):
+                    pretrain(chosen, tokens=tokens, out=tmp_path)
+            else:
+                pretrain(chosen, tokens=tokens, out=tmp_path)
+        points = storage.read_lines(tmp_path / "log.jsonl", LearningPoint)
+        assert [point.step for point in points] == list(range(1, len(points) + 1))
+        assert [point.step for point in points if point.gradient_norm is None] == [5]
+    assert len(points) == 36
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_measurement_that_is_no_number_is_never_the_best(loss):
+    begun = Progress(plan=plan(**LONG), precision="float32")
+    assert begun.measured(loss).best is None
+    found = replace(begun.measured(loss), step=2).measured(3.0).measured(loss)
+    assert (found.best, found.best_step) == (3.0, 2)
 
 
 def test_too_many_in_a_row_are_divergence(tokens, tmp_path, monkeypatch):

@@ -66,7 +66,8 @@ class LearningPoint:
     """Mean training loss since the last row, nats per token."""
     rate: float
     """Learning rate of this step."""
-    gradient_norm: float
+    gradient_norm: float | None
+    """None where it was no finite number: JSON has none."""
     tokens_per_second: float
     seconds: float
     """Time spent training so far, over all starts of this run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from dataclasses import dataclass, field, replace
@@ -67,7 +68,7 @@ class Progress:
 
     def measured(self, heldout_loss: float) -> Progress:
         """Where the run stands after a measurement on held-out text."""
-        if self.best is not None and self.best <= heldout_loss:
+        if not math.isfinite(heldout_loss) or (self.best is not None and self.best <= heldout_loss):
             return self
         return replace(self, best=heldout_loss, best_step=self.step)
 
@@ -161,7 +162,7 @@ class Log:
             tokens=tokens,
             loss=sum(losses) / len(losses),
             rate=rate,
-            gradient_norm=gradient_norm,
+            gradient_norm=gradient_norm if math.isfinite(gradient_norm) else None,
             tokens_per_second=tokens / max(progress.seconds, 1e-9),
             seconds=progress.seconds,
             heldout_bits_per_byte=heldout_bits_per_byte,
