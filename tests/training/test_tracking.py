@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,9 +65,9 @@ def test_every_row_goes_out_with_what_was_measured(run: Path, monkeypatch: pytes
     assert pretended.finished
 
 
-def test_follows_a_run_that_is_resumed_until_it_ends(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretended = Pretended()
-    monkeypatch.setitem(sys.modules, "wandb", pretended)
+@pytest.fixture
+def running(run: Path) -> Iterator[storage.Record]:
+    """The record of the run, which a process holds."""
     record = storage.Record(
         verb="train",
         command=(),
@@ -78,6 +80,16 @@ def test_follows_a_run_that_is_resumed_until_it_ends(run: Path, monkeypatch: pyt
         started="",
     )
     storage.write_json(run / "run.json", record)
+    with open(run / ".lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield record
+
+
+def test_follows_a_run_that_is_resumed_until_it_ends(
+    run: Path, running: storage.Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretended = Pretended()
+    monkeypatch.setitem(sys.modules, "wandb", pretended)
 
     def resumed() -> None:
         storage.write_jsonl(run / "log.jsonl", [point(1)])
@@ -87,11 +99,22 @@ def test_follows_a_run_that_is_resumed_until_it_ends(run: Path, monkeypatch: pyt
 
     def ended() -> None:
         storage.append_line(run / "log.jsonl", msgspec.json.encode(point(9)))
-        storage.write_json(run / "run.json", replace(record, status="finished"))
+        storage.write_json(run / "run.json", replace(running, status="finished"))
 
     happens = iter([resumed, again, ended])
     assert track(run, "wandb", out=run, follow=True, wait=lambda _: next(happens)()) == 4
     assert [step for step, _ in pretended.rows] == [1, 5, 6, 9]
+
+
+@pytest.mark.usefixtures("running")
+def test_follows_a_run_until_it_is_killed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", Pretended())
+
+    def killed() -> None:
+        (run / ".lock").unlink()  # what the system lets go of
+
+    happens = iter([killed])
+    assert track(run, "wandb", out=run, follow=True, wait=lambda _: next(happens)()) == 2
 
 
 def test_tensorboard_reads_what_was_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,8 +108,8 @@ def _rows(run: Path, *, follow: bool, wait: Callable[[float], None]) -> Iterator
 
 
 def _is_running(run: Path) -> bool:
-    path = run / storage.RUN_FILE
-    return not path.is_file() or storage.read_json(path, storage.Record).status == "running"
+    """Or is still to begin. A run that was killed says in its file that it runs."""
+    return not (run / storage.RUN_FILE).is_file() or storage.read_record(run).status == "running"
 
 
 def _values(row: LearningPoint) -> dict[str, float]:
