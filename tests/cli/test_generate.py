@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 import subprocess
@@ -252,6 +253,10 @@ def test_a_search_finds_more_probable_text_than_the_first_choices(model, capsys)
         ["--together", "0"],
         ["--min-p", "2"],
         ["--repetition-penalty", "0"],
+        ["--top-k", "3", "--beams", "2"],
+        ["--repetition-penalty", "1.5", "--beams", "2"],
+        ["--alternatives", "2"],
+        ["--contexts", "3"],
     ],
 )
 def test_impossible_settings_are_refused(model, capsys, wrong):
@@ -280,10 +285,32 @@ def test_several_texts_have_headings_and_tabs_stay(model, tmp_path, capsys):
     assert "\n== 2 of 2: top-k 40, temperature 1, seed 1\nthe" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.txt", "the\n\nword"),
+        ("p.jsonl", '{"prompt": "the", "id": 1}\n\n{"prompt": "word"}'),
+        ("p.txt.gz", "the\nword"),
+    ],
+)
+def test_the_last_prompt_of_a_file_needs_no_line_end(model, tmp_path, capsys, name, text):
+    data = text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert run("--model", model, "--prompts", tmp_path / name, "--tokens", 4, "--json") == 0
+    assert [one["prompt"] for one in json.loads(capsys.readouterr().out)] == ["the", "word"]
+
+
+@pytest.mark.parametrize("line", ["the", '{"text": "the"}', '{"prompt": 3}', '["the"]'])
+def test_a_line_without_a_prompt_is_named(model, tmp_path, capsys, line):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "the"}\n' + line + "\n")
+    assert run("--model", model, "--prompts", tmp_path / "p.jsonl") == InputError.exit_code
+    assert "line 2" in capsys.readouterr().err
+
+
 def test_prompts_that_are_no_text_are_refused(model, tmp_path, capsys):
     (tmp_path / "prompts.txt").write_bytes(b"\x7fELF\x80\xff\n")
     assert run("--model", model, "--prompts", tmp_path / "prompts.txt") == InputError.exit_code
-    assert "not text" in capsys.readouterr().err
+    assert "expected text in UTF-8" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_ends_it_quietly(model):

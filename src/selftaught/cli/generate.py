@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional, UseAppendAction
 
@@ -13,6 +13,7 @@ from selftaught import console, settings, storage
 from selftaught.errors import INTERRUPTED, InputError, UsageError
 from selftaught.inference.rules import SamplingSettings
 from selftaught.report.records import SAMPLES_FILE, Sample
+from selftaught.tasks import rows
 
 if TYPE_CHECKING:
     from selftaught.inference.language_model import LanguageModel
@@ -84,6 +85,7 @@ def run(argv: Sequence[str]) -> None:
     resolved = settings.resolve(Generate, argv, prog="selftaught generate", recipes=PRESETS)
     command = resolved.command
     _check(command)
+    _refuse_idle(command, [name for name, source in resolved.sources.items() if source == "flag"])
     if command.out is None:
         try:
             _print(command)
@@ -124,6 +126,21 @@ def _check(command: Generate) -> None:
         raise UsageError("a search with beams takes neither a draft model nor alternatives")
     if asked.samples > asked.beams > 0:
         raise UsageError("more samples than beams", expected=f"--samples {asked.beams} or fewer")
+
+
+def _refuse_idle(command: Generate, given: Sequence[str]) -> None:
+    """Raise UsageError for a flag that would change nothing, since whoever gives it expects that it does."""
+    asked, usual = command.settings, SamplingSettings()
+    for name in given:
+        flag, hint = f"--{name.replace('_', '-')}", ""
+        if asked.beams and hasattr(usual, name) and getattr(asked, name) not in {getattr(usual, name), 0}:
+            hint = "A search with beams draws nothing: leave it out."
+        elif name in {"contexts", "context_characters"} and not command.corpus:
+            hint = "It says what is taken of a --corpus: give one, or leave it out."
+        elif name == "alternatives" and asked.alternatives and not (command.json or command.out):
+            hint = "The screen has no place for them: give --json, or --prompts FILE --out DIR."
+        if hint:
+            raise UsageError(f"{flag} would change nothing here", hint=hint)
 
 
 def _print(command: Generate) -> None:
@@ -203,33 +220,25 @@ def _prompts(command: Generate) -> list[str]:
 
 def _given_prompts(command: Generate) -> list[str]:
     if command.prompts is not None:
-        read = _rows if command.prompts.suffix == ".jsonl" else _lines
-        prompts = read(command.prompts)
-        if not prompts:
-            raise InputError(f"no prompts in {command.prompts}", expected="one a line")
-        return prompts
+        read = _rows if ".jsonl" in command.prompts.suffixes[-2:] else _lines
+        return read(command.prompts)
     if command.corpus is not None:
         return _beginnings(command.corpus, command.settings)
     return [" ".join(command.prompt)]
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        text = storage.read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        raise InputError(f"{path} is not text", expected="UTF-8", got=str(problem)) from problem
-    return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
+    return [line for line in rows.read_lines(path) if line.strip()]
+
+
+@dataclass(frozen=True)
+class _Row:
+    prompt: str
+    """An empty one is the beginning of a document."""
 
 
 def _rows(path: Path) -> list[str]:
-    """The prompts of a .jsonl file; an empty one is the beginning of a document."""
-    found: list[str] = []
-    for number, row in enumerate(storage.read_lines(path, dict[str, Any]), start=1):
-        prompt = row.get("prompt")
-        if not isinstance(prompt, str):
-            raise InputError(f"line {number} of {path} has no prompt", expected='{"prompt": "..."}', got=str(row)[:60])
-        found.append(prompt)
-    return found
+    return [row.prompt for _, row in rows.read_rows(path, _Row)]
 
 
 def _beginnings(corpus: Path, asked: GenerateSettings) -> list[str]:
