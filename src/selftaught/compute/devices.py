@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from selftaught.compute.processes import rank, world_size
+from selftaught.compute.system import description
 from selftaught.compute.variables import environment
 from selftaught.errors import UsageError
 
@@ -31,6 +32,14 @@ class Machine:
     rank: int = 0
     local_rank: int = 0
     world_size: int = 1
+
+    @property
+    def processor(self) -> str:
+        """Name of what computes."""
+        import torch
+
+        on_gpu = self.device.startswith("cuda")
+        return torch.cuda.get_device_name(self.device) if on_gpu else str(description()["processor"])
 
     @property
     def dtype(self) -> torch.dtype:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from selftaught import compilation, compute
+from selftaught import compilation
 from selftaught.compute import Machine
 from selftaught.model import kernels
 
@@ -38,9 +38,8 @@ def arithmetic(machine: Machine, *, compiled: bool = False) -> Arithmetic:
     able = machine.device == "cpu" and machine.precision == "bfloat16"
     library = kernels.library() if able else None
     name = f"our own, version {compilation.version(library)}" if library is not None else PYTORCH
-    on_gpu = machine.device.startswith("cuda")
     return Arithmetic(
         kernels=f"torch.compile's, {name}" if compiled else name,
         torch=torch.__version__,
-        processor=torch.cuda.get_device_name() if on_gpu else str(compute.description()["processor"]),
+        processor=machine.processor,
     )
