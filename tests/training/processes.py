@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch.distributed
 
 PATIENCE_SECONDS = 3600.0
 """Only so that nothing waits for ever: a busy machine may take minutes for what takes seconds."""
@@ -33,10 +34,10 @@ def together(count: int, work: Callable[..., Any], *arguments: Any, log: Path) -
 
     Raises AssertionError, with what they wrote, if one of them fails.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = [_SERVER.Process(target=_member, args=(rank, count, port, log, work, arguments)) for rank in range(count)]
+    # As torchrun does: a store of its own for all to meet at, so that nobody else takes its port before it listens there.
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = (count, store.port, log, work, arguments)
+    started = [_SERVER.Process(target=_member, args=(rank, *shared)) for rank in range(count)]
     for process in started:
         process.start()
     for process in started:
@@ -52,6 +53,7 @@ def _member(  # noqa: PLR0917 - what torchrun sets, and the work
     _write_to(log)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     _one_thread()
     work(*arguments)
 
@@ -88,8 +90,6 @@ def _verb(argv: list[str]) -> None:
 
 
 def _one_thread() -> None:
-    import torch
-
     torch.set_num_threads(1)
 
 
