@@ -42,5 +42,7 @@ def shared_data() -> Path:
 
 
 # The first example of a test may compile a kernel or load a library; time is measured in bench/, never asserted here.
-hypothesis.settings.register_profile("selftaught", deadline=None)
+hypothesis.settings.register_profile(
+    "selftaught", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("selftaught")
