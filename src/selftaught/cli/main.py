@@ -18,6 +18,9 @@ from selftaught import compute, console, errors, settings
 LEASH = "SELFTAUGHT_LEASH"
 """Environment variable with the number of a pipe whose other end the starting process holds (see `hold_leash`)."""
 
+_OBJECTS = 10_000
+"""After so many new ones garbage is looked for among them; Python's own choice is 700."""
+
 HELP = frozenset({"-h", "--help"})
 
 VERBS = {
@@ -68,6 +71,8 @@ def _run_verb(words: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, _terminate)
     # Scripts start background jobs with SIGINT ignored; a verb saves its work when it is told to stop, however it was started.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Importing makes many objects and hardly any garbage; looking for it oftener takes a tenth of a second.
+    gc.set_threshold(_OBJECTS)
     # Else the interpreter looks through all objects before it goes: a tenth of a second for nothing.
     atexit.register(gc.freeze)
     compute.share_processors()

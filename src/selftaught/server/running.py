@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import logging
 import math
@@ -113,6 +114,8 @@ def serve(
         ws="none",
         timeout_graceful_shutdown=math.ceil(limits.grace_seconds) + _SENDING_SECONDS,
     )
+    # What is there now stays: looking through it for garbage would halt all texts for a tenth of a second now and then.
+    gc.freeze()
     Server(config, grace_seconds=limits.grace_seconds, end=app.state.service.engine.stop).run(sockets=[listening])
 
 
