@@ -300,6 +300,17 @@ def test_the_last_prompt_of_a_file_needs_no_line_end(model, tmp_path, capsys, na
     assert [one["prompt"] for one in json.loads(capsys.readouterr().out)] == ["the", "word"]
 
 
+def test_a_bias_is_named_with_each_id(model, tmp_path, capsys):
+    words = ("--model", model, "--tokens", 5, "--logit-bias", 70, 100, "--logit-bias", TOKENIZER.end_of_text, -100)
+    assert run(*words, "the", "--json") == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["text"] == TOKENIZER.decode([70]) * 5
+    assert run(*words, "--out", tmp_path / "s") == 0
+    assert run(*words, "--out", tmp_path / "s") == 0
+    assert "is finished" in capsys.readouterr().out
+    assert run(*words, "--logit-bias", TOKENIZER.vocabulary_size, 1, "the") == UsageError.exit_code
+
+
 @pytest.mark.parametrize("line", ["the", '{"text": "the"}', '{"prompt": 3}', '["the"]'])
 def test_a_line_without_a_prompt_is_named(model, tmp_path, capsys, line):
     (tmp_path / "p.jsonl").write_text('{"prompt": "the"}\n' + line + "\n")

@@ -52,9 +52,11 @@ def test_distributions_are_those_of_transformers(seed):
         top_p=0.2 + 0.79 * part[2],
         min_p=0.2 * part[3],
         repetition_penalty=1.01 + part[4],
+        logit_bias=((7, 3.5), (prompt[0], -2.0)),
     )
     scores = logits
     for processor in (
+        theirs.SequenceBiasLogitsProcessor([[[token], value] for token, value in rules.logit_bias]),
         theirs.RepetitionPenaltyLogitsProcessor(rules.repetition_penalty),
         theirs.TemperatureLogitsWarper(rules.temperature),
         theirs.TopKLogitsWarper(rules.top_k),
@@ -126,6 +128,8 @@ def test_rounding_hardly_ever_changes_what_is_drawn():
         {"repetition_penalty": 0},
         {"frequency_penalty": float("nan")},
         {"presence_penalty": float("inf")},
+        {"logit_bias": ((-1, 1.0),)},
+        {"logit_bias": ((1, float("nan")),)},
     ],
 )
 def test_meaningless_settings_are_refused(wrong):
@@ -138,3 +142,18 @@ def test_settings_say_what_they_are():
     assert SamplingSettings(top_k=2).words() == "top-k 2, temperature 1"
     asked = SamplingSettings(top_k=0, top_p=0.9, min_p=0.1, temperature=0.7, frequency_penalty=0.5)
     assert asked.words() == "top-p 0.9, min-p 0.1, temperature 0.7, frequency penalty 0.5"
+    assert SamplingSettings(temperature=0, logit_bias=((5, -100.0),)).words() == "greedy, -100 for token 5"
+
+
+def test_a_bias_bars_and_forces_tokens_and_leaves_logits_as_they_were():
+    logits = torch.randn(50, generator=compute.generator("bias"))
+    before, best = logits.tolist(), int(logits.argmax())
+    for temperature in (0, 1):
+        barred = SamplingSettings(temperature=temperature, logit_bias=((best, -100.0),))
+        assert not barred.greedy  # what takes the first choice unseen must not
+        assert best not in {sampling.choose(logits, barred, compute.generator(seed)) for seed in range(50)}
+        forced = SamplingSettings(temperature=temperature, logit_bias=((3, 100.0),))
+        assert sampling.choose(logits, forced, compute.generator(1)) == 3
+    assert logits.tolist() == before
+    with pytest.raises(UsageError, match="0 to 49; got 50"):
+        sampling.biased(logits, ((50, 1.0),))

@@ -192,6 +192,18 @@ def test_a_text_outgrows_the_context(server):
     assert told["choices"][0]["text"] == LOADED["2x16"].generate("the foo " * 30, max_new_tokens=100, temperature=0)
 
 
+def test_a_bias_bars_and_forces_tokens(server):
+    plain = server.ask(prompt="the", max_tokens=20, temperature=0, logprobs=0)["choices"][0]["logprobs"]["ids"]
+    bias = {str(plain[0]): -100, str(TOKENIZER.end_of_text): -100}
+    barred = server.ask(prompt="the", max_tokens=20, temperature=0, logprobs=0, logit_bias=bias)["choices"][0]
+    assert plain[0] not in barred["logprobs"]["ids"]
+    assert len(barred["logprobs"]["ids"]) == 20
+    forced = server.ask(prompt="the", max_tokens=3, logprobs=0, logit_bias={"70": 100})["choices"][0]["logprobs"]
+    assert forced["ids"] == [70] * 3
+    alone = server.ask(prompt=[*TOKENIZER.encode("the"), 70], max_tokens=0, echo=True, logprobs=0)["choices"][0]
+    assert forced["token_logprobs"][0] == pytest.approx(alone["logprobs"]["token_logprobs"][-1], abs=1e-4)
+
+
 def test_models_are_listed_with_their_shapes(server):
     listed = server.client.get("/v1/models").json()
     assert [(one["id"], one["layers"], one["heads"], one["context"]) for one in listed["data"]] == [
@@ -267,6 +279,8 @@ WRONG = {
     "seed": (b'{"prompt": "a", "seed": 1' + b"0" * 5000 + b"}", 400, "seed"),
     "suffix": ({"prompt": "a", "suffix": "b"}, 400, "suffix"),
     "bias": ({"prompt": "a", "logit_bias": {"50256": -100}}, 400, "logit_bias"),
+    "bias of no id": ({"prompt": "a", "logit_bias": {"the": 1}}, 400, "logit_bias"),
+    "too much bias": ({"prompt": "a", "logit_bias": {"5": 101}}, 400, "logit_bias"),
     "best of fewer": ({"prompt": "a", "n": 3, "best_of": 2}, 400, "best_of"),
     "best of a stream": ({"prompt": "a", "best_of": 3, "stream": True}, 400, "best_of"),
     "model": ({"prompt": "a", "model": "gpt-4"}, 404, "model"),
@@ -290,6 +304,8 @@ def test_mistakes_are_named(server, name):
         ({"temperature": -1}, "temperature: expected float >= 0.0, got -1"),
         ({"n": "3"}, "n: expected int | null, got str"),
         ({"stop": ["a", "b" * 5000]}, 'stop[1]: expected str of length <= 512, got "' + "b" * 59),
+        ({"logit_bias": {"the": 1}}, "logit_bias: expected int, got str"),
+        ({"logit_bias": {"5": 101}}, 'logit_bias[...]: expected float <= 100.0, got {"5":101}'),
         ({"prompt": [1, None]}, "prompt[1]: expected int | str | array, got null"),
         ({"stream_options": {"include": True}}, "Object contains unknown field include"),
         ([1], "Expected object, got array"),

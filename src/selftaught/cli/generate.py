@@ -25,6 +25,8 @@ class GenerateSettings(SamplingSettings):
 
     tokens: int = 200
     """Most tokens to draw."""
+    logit_bias: UseAppendAction[tuple[tuple[int, float], ...]] = ()
+    """An id and what is added to its logit before all else: -100 bars the token, 100 forces it; may be given several times."""
     stop: UseAppendAction[tuple[str, ...]] = ()
     """Text before which a continuation ends; may be given several times."""
     suffix: str = ""

@@ -25,6 +25,8 @@ class SamplingSettings:
     """Taken from the logit of a token for each time that it was drawn."""
     presence_penalty: float = 0.0
     """Taken from the logit of a token that was drawn at least once."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Ids, and what is added to the logit of each before all else: -100 bars a token, 100 forces it."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn from."""
@@ -45,6 +47,9 @@ class SamplingSettings:
         for name in ("frequency_penalty", "presence_penalty"):
             if not -float("inf") < getattr(self, name) < float("inf"):
                 raise UsageError(f"--{name.replace('_', '-')} is not a number", got=f"{getattr(self, name):g}")
+        for token, value in self.logit_bias:
+            if token < 0 or not -float("inf") < value < float("inf"):
+                raise UsageError("--logit-bias is an id and a number", got=f"{token} {value:g}")
 
     @property
     def penalises(self) -> bool:
@@ -54,7 +59,7 @@ class SamplingSettings:
     @property
     def greedy(self) -> bool:
         """Whether the next token is simply the most probable one."""
-        return self.temperature == 0 and not self.penalises
+        return self.temperature == 0 and not self.penalises and not self.logit_bias
 
     def words(self) -> str:
         """The settings in words, as kept with each sample."""
@@ -63,6 +68,7 @@ class SamplingSettings:
             for name, none in (("repetition_penalty", 1), ("frequency_penalty", 0), ("presence_penalty", 0))
             if (value := getattr(self, name)) != none
         ]
+        penalties += [f"{value:+g} for token {token}" for token, value in self.logit_bias]
         if self.temperature == 0:
             return ", ".join(["greedy", *penalties])
         parts = [f"top-k {self.top_k}"] if self.top_k else []

@@ -1,7 +1,7 @@
 """Choosing the next token: pure functions of logits, settings, the text so far and a generator.
 
 What changes logits takes logits and gives logits, so that any of it composes with any other; `candidates` applies everything
-in the order that transformers uses: penalties, temperature, top-k, top-p, min-p. Shapes: V vocabulary, K candidates.
+in the order that transformers uses: bias, penalties, temperature, top-k, top-p, min-p. Shapes: V vocabulary, K candidates.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import torch
 
+from selftaught.errors import UsageError
 from selftaught.inference.logits import largest
 from selftaught.inference.rules import SamplingSettings
 
@@ -38,7 +39,7 @@ def candidates(
     logits_V: torch.Tensor, rules: SamplingSettings, prompt: Sequence[int] = (), drawn: Sequence[int] = ()
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids that may be drawn, in ascending order, and their probabilities, which sum to 1 (some may be 0)."""
-    logits_V = penalised(logits_V, rules, prompt, drawn)
+    logits_V = penalised(biased(logits_V, rules.logit_bias), rules, prompt, drawn)
     if rules.temperature == 0:
         return largest(logits_V, 1)[1], logits_V.new_ones(1)
     if 0 < rules.top_k < len(logits_V):  # only k candidates are looked at from here on
@@ -74,6 +75,18 @@ def distribution(
     """The probability of each token under the settings, probabilities_V."""
     ids_K, probabilities_K = candidates(logits_V, rules, prompt, drawn)
     return logits_V.new_zeros(len(logits_V)).scatter_(0, ids_K, probabilities_K)
+
+
+def biased(logits_V: torch.Tensor, bias: Sequence[tuple[int, float]]) -> torch.Tensor:
+    """Logits with something added to those of some ids; never changed in place. Raises UsageError for ids that there are not."""
+    if not bias:
+        return logits_V
+    ids = [token for token, _ in bias]
+    if max(ids) >= len(logits_V):
+        most = len(logits_V) - 1
+        raise UsageError("--logit-bias names an id that there is not", expected=f"0 to {most}", got=str(max(ids)))
+    values_K = torch.tensor([value for _, value in bias], dtype=logits_V.dtype)
+    return logits_V.index_add(0, torch.tensor(ids), values_K)
 
 
 def penalised(

@@ -67,7 +67,7 @@ class Completion(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ) = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     suffix: str | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[int, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     user: str | None = None
 
 
@@ -127,6 +127,10 @@ def understand(body: Completion, name: str, model: LanguageModel, limits: Limits
             param="n",
         )
     encoded = [_encoded(prompt, model, limits) for prompt in prompts]
+    bias = body.logit_bias or {}
+    if any(not 0 <= token < model.tokenizer.vocabulary_size for token in bias):
+        most = model.tokenizer.vocabulary_size - 1
+        raise ProblemError(400, f"logit_bias: expected ids of 0 to {most}", param="logit_bias")
     rules, first = _rules(body), secrets.randbits(31) if body.seed is None else body.seed
     echo = bool(body.echo)
     requests = [
@@ -162,8 +166,6 @@ def understand(body: Completion, name: str, model: LanguageModel, limits: Limits
 def _refuse_unsupported(body: Completion) -> None:
     if body.suffix:
         raise ProblemError(400, "suffix: these models only continue a text", param="suffix")
-    if body.logit_bias:
-        raise ProblemError(400, "logit_bias is not supported", param="logit_bias")
     kept, samples = body.n or 1, body.best_of or body.n or 1
     if samples < kept:
         raise ProblemError(400, f"best_of: expected at least n, which is {kept}, got {samples}", param="best_of")
@@ -181,7 +183,12 @@ def _rules(body: Completion) -> SamplingSettings:
     }
     temperature = 1.0 if body.temperature is None else body.temperature
     try:
-        return SamplingSettings(temperature=temperature, top_k=body.top_k or 0, **asked)
+        return SamplingSettings(
+            temperature=temperature,
+            top_k=body.top_k or 0,
+            logit_bias=tuple((body.logit_bias or {}).items()),
+            **asked,
+        )
     except UsageError as problem:
         raise ProblemError(400, problem.line().removeprefix("--")) from problem
 

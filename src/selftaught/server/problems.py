@@ -52,7 +52,7 @@ class ProblemError(Exception):
 
 def misfit(problem: msgspec.ValidationError, body: bytes) -> ProblemError:
     """What to say of a field that is not what it should be: its name, what was expected and what came."""
-    expected, _, place = str(problem).replace("`", "").partition(" - at $.")
+    expected, place, *_ = [*re.split(r" - at (?:key in )?\$\.", str(problem).replace("`", ""), maxsplit=1), ""]
     if named := re.search("(?:unknown|required) field (.*)", expected):
         return ProblemError(400, expected, param=named[1])
     steps = re.findall(r"[^.\[\]]+", place)
