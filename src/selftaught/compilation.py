@@ -26,7 +26,8 @@ WIDE = ("-mprefer-vector-width=512", "-fno-trapping-math")
 """Those for ARM refuse the first."""
 TRIED = ((*FLAGS, *WIDE, *THREADS), (*FLAGS, *THREADS), (*FLAGS, *WIDE), FLAGS)
 """The first that a compiler takes, with a library that can be loaded."""
-COMPILE_SECONDS = 120
+COMPILE_SECONDS = 600
+"""Far more than it takes, also where many programs share a processor."""
 
 
 @cache
@@ -36,6 +37,8 @@ def library(source: Path) -> ctypes.CDLL | None:
     for flags in TRIED:
         try:
             return _loaded(source, compiler, flags)
+        except subprocess.TimeoutExpired:  # other flags would take as long
+            return None
         except (OSError, subprocess.SubprocessError):
             continue
     return None

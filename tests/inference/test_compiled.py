@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import platform
+import subprocess
 
 import pytest
 import torch
@@ -233,6 +234,18 @@ def test_without_a_compiler_pytorch_does_it(fresh, monkeypatch, compiler):
     monkeypatch.setenv("CC", compiler)
     assert compiled.library() is None
     assert type(compiled.decoder(network())) is Decoder
+
+
+def test_a_compiler_that_takes_for_ever_is_waited_for_once(fresh, monkeypatch):
+    asked = []
+
+    def run(command, *, timeout, **_):
+        asked.append(command)
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert compiled.library() is None
+    assert len(asked) == 1
 
 
 def test_a_cache_folder_that_cannot_be_written_is_no_error(fresh):
