@@ -20,9 +20,8 @@ import importlib.util
 import json
 import re
 import sys
-import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from real_text import documents, within
 from selftaught import storage
 from selftaught.corpus.documents import Document
 from selftaught.corpus.ngrams import ngram_hashes
@@ -41,7 +41,6 @@ from selftaught.overlap.plan import IndexSettings, OverlapSettings
 from selftaught.overlap.sources import text_of
 from side_by_side import SideBySide
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 N = 8
 WORD = re.compile(r"[^\W_]+")
 
@@ -173,7 +172,7 @@ def _datatrove(bench: SideBySide) -> Callable[[str], list[int]] | None:
 def main() -> None:
     """Compare and show."""
     bench = SideBySide("overlap")
-    texts = list(_within(_documents(), 4_000_000 if bench.quick else 10_000_000))
+    texts = list(within(documents(), 4_000_000 if bench.quick else 10_000_000))
     # Every tenth document is unseen: it is looked up and not inserted.
     unseen, seen = texts[::10], [text for number, text in enumerate(texts) if number % 10]
     everybody = contenders(bench)
@@ -204,7 +203,7 @@ def main() -> None:
 
 def _threads(bench: SideBySide, folder: Path) -> None:
     """Two threads beside one, from files to the filter and from files to the answer."""
-    texts = list(_within(_documents(), 24_000_000 if bench.quick else 400_000_000))
+    texts = list(within(documents(), 24_000_000 if bench.quick else 400_000_000))
     (folder / "plain.txt").write_text("\n\n".join(texts))
     (folder / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     storage.write_jsonl(folder / "train.jsonl.zst", [Document(id=str(n), text=text) for n, text in enumerate(texts)])
@@ -265,32 +264,6 @@ def _memory(bench: SideBySide, everybody: Sequence[Contender], known: dict[str, 
     for name, size in sizes.items():
         if name:
             bench.note("memory", sizes[""], size, name, unit="bits/distinct 8-gram", larger_is_better=False)
-
-
-def _documents() -> Iterator[str]:
-    """Real documents, sources in turns so that a prefix is a fair sample."""
-    files = sorted((DATA / "text").glob("*.jsonl"))
-    if not files:
-        for path in sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")):
-            yield path.read_text(errors="replace")
-        return
-    readers = [(json.loads(line)["text"] for line in path.read_bytes().splitlines()) for path in files]
-    while readers:
-        for reader in list(readers):
-            text = next(reader, None)
-            if text is None:
-                readers.remove(reader)
-            else:
-                yield text
-
-
-def _within(texts: Iterator[str], size: int) -> Iterator[str]:
-    """Texts until they hold `size` bytes of UTF-8."""
-    for text in texts:
-        if size <= 0:
-            return
-        size -= len(text.encode())
-        yield text
 
 
 if __name__ == "__main__":

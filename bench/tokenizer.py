@@ -10,14 +10,13 @@ time, all threads added. Before anything is timed, the ids of every contender ar
 from __future__ import annotations
 
 import json
-import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from real_text import DATA, documents, within
 from selftaught.tokenizer.alphabet import written
 from selftaught.tokenizer.files import END_OF_TEXT
 from selftaught.tokenizer.formats import plain_document
@@ -27,7 +26,6 @@ from selftaught.tokenizer.scanning import Array
 from selftaught.tokenizer.tokenizer import Tokenizer
 from side_by_side import SideBySide, Work
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 LEARNED_SIZES = (4096, 50_257)
 """The demo's vocabulary and the paper's."""
 
@@ -53,7 +51,7 @@ class Peer:
 def main() -> None:
     """Compare and show."""
     bench = SideBySide("tokenizer")
-    texts = list(_within(_documents(), 3_000_000 if bench.quick else 12_000_000))
+    texts = list(within(documents(), 3_000_000 if bench.quick else 12_000_000))
     tokenizer = _tokenizer(texts)
     tiktoken, tokenizers = bench.peer("tiktoken"), bench.peer("tokenizers")
     peers = [_tiktoken(tiktoken, tokenizer)] if tiktoken else []
@@ -68,32 +66,6 @@ def main() -> None:
     if tokenizers:
         _learn(bench, tokenizers, texts)
     bench.finish()
-
-
-def _documents() -> Iterator[str]:
-    """Real documents, sources in turns so that a prefix is a fair sample."""
-    files = sorted((DATA / "text").glob("*.jsonl"))
-    if files:
-        readers = [(json.loads(line)["text"] for line in path.read_bytes().splitlines()) for path in files]
-        while readers:
-            for reader in list(readers):
-                text = next(reader, None)
-                if text is None:
-                    readers.remove(reader)
-                else:
-                    yield text
-    else:
-        for path in sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")):
-            yield path.read_text(errors="replace")
-
-
-def _within(texts: Iterator[str], size: int) -> Iterator[str]:
-    """Texts until they hold `size` bytes of UTF-8."""
-    for text in texts:
-        if size <= 0:
-            return
-        size -= len(text.encode())
-        yield text
 
 
 def _tokenizer(texts: Sequence[str]) -> Tokenizer:
