@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from selftaught import storage
 from selftaught.cli.main import main
 from selftaught.errors import DivergedError
+from selftaught.report.records import LearningPoint
 from selftaught.training import tuning
 from selftaught.training.tuning import TriedRate, tuned
 from tests.training.conftest import plan
@@ -47,6 +49,16 @@ def test_short_runs_hold_out_a_part_of_the_training_text(tokens, tmp_path, monke
     assert found.peak_rate == min(rows, key=lambda row: row.order).rate != 1e-5
     assert not list((tmp_path / "rates").glob("*/step-*"))
     assert len(list((tmp_path / "rates").glob("*/log.jsonl"))) == 3
+
+
+def test_a_loss_whose_exponential_is_no_number_is_divergence(tokens, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "MOST_RATES", 2)
+    monkeypatch.setattr(tuning, "FACTORS", (5e-5, 1.0))
+    wild = plan(optimizer="adamw", peak_rate=20.0, weight_decay=0.0)
+    assert tuned(wild, tokens=tokens, out=tmp_path, steps=12).peak_rate == pytest.approx(1e-3)
+    last = storage.read_lines(tmp_path / "rates/20/log.jsonl", LearningPoint)[-1]
+    assert last.heldout_loss is not None
+    assert 700 < last.heldout_loss < math.inf
 
 
 def test_a_rate_that_diverges_is_the_worst(tokens, tmp_path, monkeypatch):

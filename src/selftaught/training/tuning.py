@@ -24,6 +24,8 @@ FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """The grid, around the plan's own rate."""
 MOST_RATES = 9
 """The grid grows by factors of two up to this many rates."""
+MOST_NATS = 700.0
+"""A larger loss is divergence, though it is a number: its perplexity would be none."""
 SHORT_SHARE, SHORTEST = 0.05, 50
 """Steps of a short run: this share of the plan's, no fewer than these unless the plan itself has fewer."""
 
@@ -103,7 +105,8 @@ def _tried(plan: TrainingPlan, rate: float, steps: int, *, tokens: Path, out: Pa
 
 def _perplexity(folder: Path) -> float | None:
     last = storage.read_lines(folder / storage.LOG_FILE, LearningPoint)[-1]
-    return math.exp(last.heldout_loss) if last.heldout_loss is not None else None
+    loss = last.heldout_loss
+    return math.exp(loss) if loss is not None and loss < MOST_NATS else None
 
 
 def _rounded(rate: float) -> float:
