@@ -9,23 +9,14 @@ from pathlib import Path
 import pytest
 
 from selftaught import storage
-from selftaught.checkpoint import native
 from selftaught.cli import evaluate as cli
 from selftaught.errors import UsageError
 from selftaught.evaluation.protocols import EvaluateSettings
 from selftaught.evaluation.running import evaluate
-from selftaught.inference.language_model import LanguageModel
 from selftaught.report.records import Score
 from selftaught.tasks import modelling, questions
 
 FASTER = EvaluateSettings(precision="bfloat16", stride=16, question_tokens=4, example_questions=1, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def model(lm: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    native.save(lm.model, lm.tokenizer, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,8 @@ import pytest
 import torch
 
 from selftaught import compute, storage
-from selftaught.checkpoint import native
 from selftaught.cli import evaluate as cli
 from selftaught.evaluation import measuring
-from selftaught.inference.language_model import LanguageModel
 from selftaught.report.records import Score
 from selftaught.tasks import modelling, questions
 
@@ -29,13 +27,6 @@ TASKS = ("winograd", "wikitext2", "nq")
 PATIENCE_SECONDS = 3600.0
 """Only so that nothing waits for ever: a busy machine may take minutes for what takes seconds."""
 KEPT, LINES = "answers-wikitext2.unfinished.jsonl", 4
-
-
-@pytest.fixture(scope="module")
-def model(lm: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    native.save(lm.model, lm.tokenizer, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
