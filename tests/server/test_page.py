@@ -172,6 +172,18 @@ def focused(page):
     return page.evaluate("() => [...document.activeElement.parentElement.children].indexOf(document.activeElement)")
 
 
+def test_a_screen_reader_is_told_when_it_begins_and_ends_not_every_token(page):
+    page.evaluate(
+        "() => { window.told = []; new MutationObserver(() => told.push(document.getElementById('spoken').textContent))"
+        ".observe(document.getElementById('spoken'), { childList: true }); }"
+    )
+    written(page, prompt="the \tfoo")
+    heard = page.evaluate("() => told")
+    assert heard[:-1] == [one for one in ("reading", "writing") if one in heard[:-1]]
+    assert heard[-1].startswith("done: 40 tokens")
+    assert page.locator(".lane").first.get_by_role("option", name="blank", exact=True).count() >= 1
+
+
 def test_arrows_move_between_lines(page):
     page.set_viewport_size({"width": 200, "height": 700})
     written(page, prompt="the foo foo the foo " * 3, count=1)

@@ -41,6 +41,7 @@ class Lane {
     const shown = this.decoder.decode(bytes(text), { stream: true });
     const properties = { className: `t ${kind} ${shown ? "" : "part"}`, role: "option", tabIndex: this.tokens.length ? -1 : 0, ariaSelected: "false" };
     const element = make("span", properties, ...inked(shown));
+    if (/^[^\S\n]+$/.test(shown)) element.ariaLabel = "blank"; // which has no name of its own
     element.title = logprob === null ? "the first token" : `${percent(logprob)} ${kind === "given" ? "(given)" : ""}`;
     if (logprob !== null) element.style.setProperty("--shade", Math.min(1, -logprob / Math.LN2 / MOST_BITS).toFixed(3));
     this.tokens.push({ id, text, logprob, top, kind, element });

@@ -32,6 +32,8 @@ function tell(text, wrong = false) {
   at("problem").hidden = !wrong;
   if (wrong) at("problem").textContent = text;
   at("status").textContent = wrong ? "" : text;
+  const spoken = wrong ? "" : text.replace(/^writing.*/, "writing"); // screen readers would read every count aloud
+  if (at("spoken").textContent !== spoken) at("spoken").textContent = spoken;
 }
 
 // A promise of the network's, whose failure says what one can do about it.
