@@ -177,7 +177,7 @@ def test_a_cache_may_have_room_for_the_text_alone(length, weights):
 
 
 @pytest.mark.parametrize("size", [8, 32, 40, 64, 80])
-@pytest.mark.parametrize("weights", ["float32", "bfloat16"])
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
 def test_heads_of_any_size_attend_as_pytorch_does(size, weights):
     """Head sizes that have code of their own and others; texts that end within and at the end of sixteen positions."""
     model = network(channels=2 * size, heads=2, context=48)
@@ -185,11 +185,25 @@ def test_heads_of_any_size_attend_as_pytorch_does(size, weights):
     caches = found.cache(), expected.cache()
     text = [(7 * place + 3) % 50 for place in range(40)]
     logits = [one.prefill(cache, 0, text, every=True) for one, cache in zip((found, expected), caches, strict=True)]
-    assert relative_error(*logits) < (1e-5 if weights == "float32" else 1e-2)
+    assert relative_error(*logits) < {"float32": 1e-5, "bfloat16": 1e-2, "int8": 3e-2}[weights]
     alone, short = found.cache(), found.cache()
     assert torch.equal(logits[0], torch.stack([found.step(alone, [0], [token])[0] for token in text]))
     found.prefill(short, 0, text[:3])
     assert torch.equal(logits[0][-1], found.prefill(short, 0, text[3:]))
+
+
+@pytest.mark.parametrize("size", [8, 40, 64])
+def test_int8_keys_and_values_are_multiples_of_a_127th_of_their_largest_number(size):
+    decoder = compiled.decoder(network(channels=2 * size, heads=2, context=48), "int8")
+    exact, cache = RaggedCache(decoder.shape, rows=1, length=48), decoder.cache()
+    text = [(7 * place + 3) % 50 for place in range(40)]
+    logits = [decoder.prefill(one, 0, text, every=True) for one in (exact, cache)]
+    assert relative_error(logits[1], logits[0]) < 1e-2
+    expected = exact.room[0, :, 0, :, :40]  # of the first layer, since later ones see the rounding of it
+    numbers, scale = cache.room[0, :, 0, :, :40].split((size, 4), dim=-1)
+    scale = scale.contiguous().view(torch.float32)
+    torch.testing.assert_close(scale[..., 0], expected.abs().amax(-1) / 127)
+    assert ((numbers * scale - expected).abs() <= 0.5001 * scale).all()
 
 
 def test_a_text_is_the_same_to_the_last_bit_alone_and_in_a_batch():

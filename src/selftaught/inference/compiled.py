@@ -31,8 +31,9 @@ ROWS = 8 * BLOCK
 """Outputs of a matrix that are turned and packed at a time, near the processor."""
 LET_GO = 8 * ROWS
 """Outputs after which what was read of a mapped file is let go."""
-FORMATS: dict[WeightFormat, int] = {"float32": 0, "bfloat16": 1, "int8": 2}
 DTYPES: dict[WeightFormat, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
+FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+"""As decode.c counts them."""
 MANY = 32
 """Tokens beyond which all threads read them, without trying fewer: there is much to do between two waits."""
 PIECE = 256
@@ -69,7 +70,7 @@ class _Network(ctypes.Structure):
 
 
 class _Cache(ctypes.Structure):
-    _fields_ = (("room", ctypes.c_void_p), *((name, ctypes.c_int32) for name in ("rows", "length", "is_bfloat16")))
+    _fields_ = (("room", ctypes.c_void_p), *((name, ctypes.c_int32) for name in ("rows", "length", "format")))
 
 
 class _Batch(ctypes.Structure):
@@ -78,6 +79,21 @@ class _Batch(ctypes.Structure):
         ("wanted", ctypes.c_int32),
         *((name, ctypes.c_void_p) for name in ("token", "row", "place", "last", "logits")),
     )
+
+
+class _Frame:
+    """What a pass is told of its tokens, kept for the next pass over as many.
+
+    Weights that have just been read have pushed Python out of the processor's caches: making all this anew took one to two
+    percent of a pass.
+    """
+
+    def __init__(self, count: int, wanted: int) -> None:
+        number = ctypes.c_int32
+        self.tokens, self.rows, self.places = (ctypes.c_int64 * count)(), (number * count)(), (number * count)()
+        self.wanted = (number * wanted)()
+        arrays = self.tokens, self.rows, self.places, self.wanted
+        self.batch = _Batch(count, wanted, *(ctypes.addressof(array) for array in arrays), None)
 
 
 def decoder(model: Transformer, weights: WeightFormat = "float32") -> Decoder:
@@ -120,6 +136,7 @@ class CompiledDecoder(Decoder):
         self._read_tokens, self._gives_up = found.read_tokens, gives_up
         self._kept: list[torch.Tensor | ctypes.Array[_Layer]] = []
         self._paces: dict[tuple[int, int], Pace] = {}
+        self._frames: dict[tuple[int, int], _Frame] = {}
         super().__init__(model, weights)
 
     def _prepare(self, model: Transformer) -> None:
@@ -127,6 +144,10 @@ class CompiledDecoder(Decoder):
         sizes = sum(parameter.numel() for parameter in model.parameters())
         self._shelf = _Shelf(sizes * (1 if self.weights == "int8" else 2 if self.weights == "bfloat16" else 4))
         self._net = self._packed_network(model)
+
+    def _remembered_as(self) -> torch.dtype:
+        """Keys and values are as small as weights, since they too are read for every token."""
+        return DTYPES[self.weights]
 
     def prefill(self, cache: RaggedCache, row: int, tokens: Sequence[int], *, every: bool = False) -> torch.Tensor:
         """As the plain Decoder's; a token's logits are the same to the last bit however a text is cut into calls."""
@@ -200,23 +221,22 @@ class CompiledDecoder(Decoder):
         places: Sequence[int],
         wanted: Sequence[int],
     ) -> torch.Tensor:
-        count, number = len(tokens), ctypes.c_int32
-        outputs = net.head.outputs
+        count, outputs = len(tokens), net.head.outputs
         logits = torch.empty_strided((len(wanted), outputs), (-(-outputs // BLOCK) * BLOCK, 1))
-        arrays = (
-            (ctypes.c_int64 * count)(*tokens),
-            (number * count)(*rows),
-            (number * count)(*places),
-            (number * len(wanted))(*wanted),
-        )
-        batch = _Batch(count, len(wanted), *(ctypes.addressof(array) for array in arrays), logits.data_ptr())
+        size = count, len(wanted)
+        frame = self._frames.pop(size, None) or _Frame(*size)  # taken away while in use: others may make a pass too
+        frame.tokens[:], frame.rows[:] = [*tokens], [*rows]
+        frame.places[:], frame.wanted[:] = [*places], [*wanted]
+        frame.batch.logits = logits.data_ptr()
         room = cache.room
-        place = _Cache(room.data_ptr(), room.shape[2], room.shape[4], int(room.dtype is torch.bfloat16))
+        place = _Cache(room.data_ptr(), room.shape[2], room.shape[4], FORMATS[room.dtype])
         pace = self._pace(count)
         threads, start = torch.get_num_threads() if count > MANY else pace.threads(), time.perf_counter()
-        failed = self._read_tokens(ctypes.byref(net), ctypes.byref(place), ctypes.byref(batch), number(threads))
-        if count <= MANY and net is self._net:
-            pace.note(threads, time.perf_counter() - start)
+        failed = self._read_tokens(ctypes.byref(net), ctypes.byref(place), ctypes.byref(frame.batch), threads)
+        if count <= MANY:
+            self._frames[size] = frame
+            if net is self._net:
+                pace.note(threads, time.perf_counter() - start)
         if failed:
             raise MemoryError
         return logits
@@ -243,7 +263,7 @@ class CompiledDecoder(Decoder):
             norm_before=int(shape.norm == "before"),
             exact_gelu=int(shape.activation == "gelu"),
             scale_by_layer=int(shape.scale_by_layer),
-            format=FORMATS[self.weights],
+            format=FORMATS[DTYPES[self.weights]],
             epsilon=shape.norm_epsilon,
             tokens=self._shared(model.tokens.weight),
             positions=self._shared(model.positions.weight),

@@ -39,6 +39,7 @@
 #endif
 
 enum format { FLOAT32, BFLOAT16, INT8 };
+enum ahead { NEVER, ONCE, AGAIN }; /* whether weights are fetched ahead, and are read more often than this once: else they need not push out others */
 
 typedef struct {
     const void *weight;
@@ -62,8 +63,8 @@ typedef struct {
 } Network;
 
 typedef struct {
-    void *room; /* layers, keys and values, rows, heads, positions, head size */
-    int32_t rows, length, is_bfloat16;
+    void *room; /* layers, keys and values, rows, heads, positions, head size; int8 numbers are followed by their scale, a float */
+    int32_t rows, length, format;
 } Cache;
 
 typedef struct {
@@ -252,7 +253,7 @@ static inline __attribute__((always_inline)) integers plus_int8(integers sum, wo
 /* Add to the sums of some rows of inputs the products with chunks `begin` to `end` of a block. Format and number of rows are
    known when this is compiled, so that the sums stay in registers, and for int8 the whole numbers of a chunk too. */
 static inline __attribute__((always_inline)) void piece_sums(
-    const char *weight, enum format format, const Inputs *inputs, int begin, int end, int first, int rows, int ahead, float *sums) {
+    const char *weight, enum format format, const Inputs *inputs, int begin, int end, int first, int rows, enum ahead ahead, float *sums) {
     floats sum[TOGETHER][VECTORS];
     integers whole[TOGETHER][VECTORS];
     EACH_ROW EACH_VECTOR sum[r][v] = *(const floats *)(sums + r * BLOCK + v * LANES);
@@ -263,7 +264,8 @@ static inline __attribute__((always_inline)) void piece_sums(
         if (format == INT8) EACH_ROW EACH_VECTOR whole[r][v] = (integers){0} + inputs->start[place + r];
         for (int i = 0; i < count; i++, weight += STEP) {
             words w[VECTORS];
-            if (ahead) EACH_VECTOR __builtin_prefetch(weight + AHEAD + 64 * v);
+            if (ahead == ONCE) EACH_VECTOR __builtin_prefetch(weight + AHEAD + 64 * v, 0, 0);
+            if (ahead == AGAIN) EACH_VECTOR __builtin_prefetch(weight + AHEAD + 64 * v);
             EACH_VECTOR w[v] = *(const words *)(weight + 64 * v);
 #ifdef __AVX512F__ /* else GCC reads them again for each row */
             EACH_VECTOR __asm__("" : "+v"(w[v]));
@@ -290,7 +292,7 @@ static inline __attribute__((always_inline)) void piece_sums(
 #endif
 
 static void some_sums(
-    const char *weight, enum format format, const Inputs *inputs, int begin, int end, int first, int rows, int ahead, float *sums) {
+    const char *weight, enum format format, const Inputs *inputs, int begin, int end, int first, int rows, enum ahead ahead, float *sums) {
     if (format == FLOAT32) switch (rows) { FOR_FEW(FLOAT32) FOR_MORE(FLOAT32) }
     else if (format == BFLOAT16) switch (rows) { FOR_FEW(BFLOAT16) FOR_MORE(BFLOAT16) }
     else switch (rows) { FOR_FEW(INT8) }
@@ -304,7 +306,7 @@ static void block_sums(const char *weight, enum format format, const Inputs *inp
         const int end = chunks - begin < PIECE ? chunks : begin + PIECE;
         for (int part = 0; part < parts; part++) { /* of equal size, nearly */
             const int r = share_of(part, parts, rows), next = share_of(part + 1, parts, rows);
-            some_sums(weight, format, inputs, begin, end, first + r, next - r, !part, sums + r * BLOCK);
+            some_sums(weight, format, inputs, begin, end, first + r, next - r, part ? NEVER : inputs->rows > MOST ? AGAIN : ONCE, sums + r * BLOCK);
         }
     }
 }
@@ -348,26 +350,46 @@ static void multiply(
 
 /* --- Attention. */
 
+/* Numbers of the cache that a key or a value takes. */
+static inline int width_of(int size, enum format format) { return format == INT8 ? size + (int)sizeof(float) : size; }
+
 static void remember(const Cache *cache, long at, const float *x, int size) {
-    if (cache->is_bfloat16) {
-        uint16_t *to = (uint16_t *)cache->room + at;
-        for (int i = 0; i < size; i++) to[i] = narrowed(x[i]);
-    } else
+    if (cache->format == FLOAT32)
         memcpy((float *)cache->room + at, x, size * sizeof(float));
+    else if (cache->format == BFLOAT16)
+        for (int i = 0; i < size; i++) ((half *)cache->room)[at + i] = narrowed(x[i]);
+    else {
+        signed char *to = (signed char *)cache->room + at;
+        float most = 1e-30f;
+        for (int i = 0; i < size; i++) most = fmaxf(most, fabsf(x[i]));
+        const float scale = most / 127;
+        for (int i = 0; i < size; i++) to[i] = (signed char)(int)rintf(x[i] * (127 / most));
+        memcpy(to + size, &scale, sizeof scale);
+    }
 }
 
-static inline __attribute__((always_inline)) floats remembered_at(const void *room, long at, int is_bfloat16) {
-    return is_bfloat16 ? widened_at((const uint16_t *)room + at) : *(const floats *)((const float *)room + at);
+/* Numbers as they are remembered: those in int8 are yet to be multiplied with the scale of the key or value. */
+static inline __attribute__((always_inline)) floats remembered_at(const void *room, long at, enum format format) {
+    if (format == INT8) return floats_of((const signed char *)room + at);
+    return format == BFLOAT16 ? widened_at((const uint16_t *)room + at) : *(const floats *)((const float *)room + at);
 }
 
-static inline float number_at(const void *room, long at, int is_bfloat16) {
-    return is_bfloat16 ? widened(((const uint16_t *)room)[at]) : ((const float *)room)[at];
+static inline float number_at(const void *room, long at, enum format format) {
+    if (format == INT8) return ((const signed char *)room)[at];
+    return format == BFLOAT16 ? widened(((const half *)room)[at]) : ((const float *)room)[at];
 }
 
-/* Let numbers of the cache come nearer: its heads are too short for the processor to see where it will read next. */
-static inline __attribute__((always_inline)) void fetch(const void *room, int is_bfloat16, long at, int size) {
-    const char *first = (const char *)room + at * (is_bfloat16 ? 2 : 4);
-    for (int line = 0; line < size * (is_bfloat16 ? 2 : 4); line += 64) __builtin_prefetch(first + line);
+static inline float scale_at(const void *room, long at, int size, enum format format) {
+    float scale = 1;
+    if (format == INT8) memcpy(&scale, (const signed char *)room + at + size, sizeof scale);
+    return scale;
+}
+
+/* Let a key or value come nearer: a head's are too few for the processor to see where it will read next. */
+static inline __attribute__((always_inline)) void fetch(const void *room, enum format format, long at, int size) {
+    const int a_number = format == FLOAT32 ? 4 : format == BFLOAT16 ? 2 : 1;
+    const char *first = (const char *)room + at * a_number;
+    for (int line = 0; line < width_of(size, format) * a_number; line += 64) __builtin_prefetch(first + line);
 }
 
 /* Four sums of pairs, fours, eights and sixteens of lanes make of 16 vectors one, whose lane i is the sum of vector i. */
@@ -387,18 +409,21 @@ static inline floats sums_of_lanes(floats *v) {
 
 /* How well the keys of 16 positions fit a query; after the `last` position, that one's again. */
 static inline __attribute__((always_inline)) floats scores_of(
-    const void *room, int is_bfloat16, long keys, int first, int last, long soon, const float *query, int size) {
-    const int whole = size / LANES * LANES;
+    const void *room, enum format format, long keys, int first, int last, long soon, const float *query, int size) {
+    const int whole = size / LANES * LANES, width = width_of(size, format);
     floats sum[LANES];
+    float scale[LANES];
 #pragma GCC unroll 16
     for (int p = 0; p < LANES; p++) {
-        if (soon >= 0) fetch(room, is_bfloat16, soon + (long)(first + p) * size, size);
-        const long key = keys + (long)(first + p < last ? first + p : last) * size;
+        if (soon >= 0) fetch(room, format, soon + (long)(first + p) * width, size);
+        const long key = keys + (long)(first + p < last ? first + p : last) * width;
         sum[p] = (floats){0};
-        for (int i = 0; i < whole; i += LANES) sum[p] += *(const floats *)(query + i) * remembered_at(room, key + i, is_bfloat16);
-        for (int i = whole; i < size; i++) sum[p][i - whole] += query[i] * number_at(room, key + i, is_bfloat16);
+        for (int i = 0; i < whole; i += LANES) sum[p] += *(const floats *)(query + i) * remembered_at(room, key + i, format);
+        for (int i = whole; i < size; i++) sum[p][i - whole] += query[i] * number_at(room, key + i, format);
+        scale[p] = scale_at(room, key, size, format);
     }
-    return sums_of_lanes(sum);
+    if (format != INT8) return sums_of_lanes(sum);
+    return sums_of_lanes(sum) * *(const floats *)scale;
 }
 
 /* Make of scores probabilities, not yet divided by their sum, which is returned. After those that are seen there is room for more. */
@@ -419,36 +444,42 @@ static float shares(float *score, int seen, floats largest) {
 
 /* Some vectors of the weighted means of values, for queries that see one position more each than the one before; meanwhile what is at
    `soon` is fetched, one number for each that is read. */
+static inline __attribute__((always_inline)) floats value_at(const void *room, long values, int position, int i, int size, enum format format) {
+    const long value = values + (long)position * width_of(size, format);
+    return remembered_at(room, value + i, format) * scale_at(room, value, size, format);
+}
+
 static inline __attribute__((always_inline)) void mix(
-    const void *room, int is_bfloat16, long values, long soon, const float *score, long width, int queries, int seen, int size, int vectors,
+    const void *room, enum format format, long values, int start, long soon, const float *score, long width, int queries, int seen, int size, int vectors,
     const float *total, float *mixed, long stride) {
     floats sum[QUERIES][VECTORS];
     EACH_QUERY EACH_OF(vectors) sum[q][v] = (floats){0};
     for (int p = 0; p < seen; p++) {
-        if (soon >= 0) fetch(room, is_bfloat16, soon + (long)p * size, size);
+        if (soon >= 0) fetch(room, format, soon + (long)p * width_of(size, format), size);
         floats value[VECTORS];
-        EACH_OF(vectors) value[v] = remembered_at(room, values + (long)p * size + v * LANES, is_bfloat16);
+        EACH_OF(vectors) value[v] = value_at(room, values, p, start + v * LANES, size, format);
         EACH_QUERY EACH_OF(vectors) sum[q][v] += score[q * width + p] * value[v];
     }
     EACH_QUERY
         for (int p = seen; p < seen + q; p++)
             EACH_OF(vectors)
-                sum[q][v] += score[q * width + p] * remembered_at(room, values + (long)p * size + v * LANES, is_bfloat16);
-    EACH_QUERY EACH_OF(vectors) *(floats *)(mixed + q * stride + v * LANES) = sum[q][v] / total[q];
+                sum[q][v] += score[q * width + p] * value_at(room, values, p, start + v * LANES, size, format);
+    EACH_QUERY EACH_OF(vectors) *(floats *)(mixed + q * stride + start + v * LANES) = sum[q][v] / total[q];
 }
 
 static inline __attribute__((always_inline)) void mix_all(
-    const void *room, int is_bfloat16, long values, long soon, const float *score, long width, int queries, int seen, int size,
+    const void *room, enum format format, long values, long soon, const float *score, long width, int queries, int seen, int size,
     const float *total, float *mixed, long stride) {
+    const long step = width_of(size, format);
     int start = 0;
     for (; start + BLOCK <= size; start += BLOCK, soon = soon < 0 ? soon : values)
-        mix(room, is_bfloat16, values + start, soon, score, width, queries, seen, size, VECTORS, total, mixed + start, stride);
+        mix(room, format, values, start, soon, score, width, queries, seen, size, VECTORS, total, mixed, stride);
     for (; start + LANES <= size; start += LANES, soon = soon < 0 ? soon : values)
-        mix(room, is_bfloat16, values + start, soon, score, width, queries, seen, size, 1, total, mixed + start, stride);
+        mix(room, format, values, start, soon, score, width, queries, seen, size, 1, total, mixed, stride);
     for (; start < size; start++)
         for (int q = 0; q < queries; q++) {
             float sum = 0;
-            for (int p = 0; p < seen + q; p++) sum += score[q * width + p] * number_at(room, values + (long)p * size + start, is_bfloat16);
+            for (int p = 0; p < seen + q; p++) sum += score[q * width + p] * number_at(room, values + p * step + start, format) * scale_at(room, values + p * step, size, format);
             mixed[q * stride + start] = sum / total[q];
         }
 }
@@ -457,33 +488,40 @@ static inline __attribute__((always_inline)) void mix_all(
    is fetched, while values are read what is at `later`. `size` and the format of the cache are known when this is compiled, for
    the usual sizes. */
 static inline __attribute__((always_inline)) void attend(
-    const void *room, int is_bfloat16, long keys, long values, long soon, long later, const float *query, int seen, int size, float scale, float *score,
+    const void *room, enum format format, long keys, long values, long soon, long later, const float *query, int seen, int size, float scale, float *score,
     float *mixed) {
     floats largest = (floats){0} - INFINITY;
     for (int first = 0; first < seen; first += LANES) {
-        const floats found = scores_of(room, is_bfloat16, keys, first, seen - 1, soon, query, size) * scale;
+        const floats found = scores_of(room, format, keys, first, seen - 1, soon, query, size) * scale;
         *(floats *)(score + first) = found;
         largest = larger_of(found, largest);
     }
     const float total = shares(score, seen, largest);
-    mix_all(room, is_bfloat16, values, later, score, 0, 1, seen, size, &total, mixed, 0);
+    mix_all(room, format, values, later, score, 0, 1, seen, size, &total, mixed, 0);
 }
 
 /* The same for some tokens that follow each other, of which the first one sees `seen` positions. Of their scores there are rows
    `width` apart. `near` has room for 16 keys. */
 static inline __attribute__((always_inline)) void attend_together(
-    const void *room, int is_bfloat16, long keys, long values, const float *query, int queries, int seen, int size, float scale, float *score,
+    const void *room, enum format format, long keys, long values, const float *query, int queries, int seen, int size, float scale, float *score,
     long width, float *near, float *mixed, long channels) {
     const integers lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const int last = seen + queries - 2;
     floats largest[RUN];
     for (int q = 0; q < queries; q++) largest[q] = (floats){0} - INFINITY;
     for (int first = 0; first <= last; first += LANES) {
-        const int count = last - first < LANES ? last - first + 1 : LANES, whole = count * size / LANES * LANES;
-        for (int i = 0; i < whole; i += LANES) *(floats *)(near + i) = remembered_at(room, keys + (long)first * size + i, is_bfloat16);
-        for (int i = whole; i < count * size; i++) near[i] = number_at(room, keys + (long)first * size + i, is_bfloat16);
+        const int count = last - first < LANES ? last - first + 1 : LANES, whole = size / LANES * LANES;
+        float key_scale[LANES] = {0};
+        for (int p = 0; p < count; p++) {
+            const long key = keys + (long)(first + p) * width_of(size, format);
+            for (int i = 0; i < whole; i += LANES) *(floats *)(near + p * size + i) = remembered_at(room, key + i, format);
+            for (int i = whole; i < size; i++) near[p * size + i] = number_at(room, key + i, format);
+            key_scale[p] = scale_at(room, key, size, format);
+        }
         for (int q = first < seen ? 0 : first - seen + 1; q < queries; q++) {
-            const floats found = scores_of(near, 0, 0, 0, count - 1, -1, query + 3 * q * channels, size) * scale;
+            floats found = scores_of(near, FLOAT32, 0, 0, count - 1, -1, query + 3 * q * channels, size);
+            if (format == INT8) found *= *(const floats *)key_scale;
+            found *= scale;
             *(floats *)(score + q * width + first) = found;
             const integers seen_too = lane < seen + q - first;
             largest[q] = larger_of((floats)((seen_too & (integers)found) | (~seen_too & (integers)largest[q])), largest[q]);
@@ -493,17 +531,17 @@ static inline __attribute__((always_inline)) void attend_together(
     for (int q = 0; q < queries; q++) total[q] = shares(score + q * width, seen + q, largest[q]);
     int q = 0;
     for (; q + QUERIES <= queries; q += QUERIES)
-        mix_all(room, is_bfloat16, values, -1, score + q * width, width, QUERIES, seen + q, size, total + q, mixed + q * channels, channels);
+        mix_all(room, format, values, -1, score + q * width, width, QUERIES, seen + q, size, total + q, mixed + q * channels, channels);
     for (; q < queries; q++)
-        mix_all(room, is_bfloat16, values, -1, score + q * width, width, 1, seen + q, size, total + q, mixed + q * channels, channels);
+        mix_all(room, format, values, -1, score + q * width, width, 1, seen + q, size, total + q, mixed + q * channels, channels);
 }
 
-#define ATTEND(is_bfloat16, size)                                                                                     \
+#define ATTEND(format, size)                                                                                     \
     {                                                                                                                 \
         if (queries == 1)                                                                                             \
-            attend(cache->room, is_bfloat16, keys, keys + per_part, soon, later, query, seen, size, scale, score, mixed); \
+            attend(cache->room, format, keys, keys + per_part, soon, later, query, seen, size, scale, score, mixed); \
         else                                                                                                          \
-            attend_together(cache->room, is_bfloat16, keys, keys + per_part, query, queries, seen, size, scale, score, \
+            attend_together(cache->room, format, keys, keys + per_part, query, queries, seen, size, scale, score, \
                             score_room(cache), score + RUN * score_room(cache), mixed, channels);                     \
     }
 
@@ -577,19 +615,24 @@ static void make_ready(
     if (ready->is_shared) wait_for_all(worker, (const char *)ready->inputs.word);
 }
 
+/* Numbers of all keys of a layer. */
+static long keys_in_a_layer(const Network *net, const Cache *cache) {
+    return (long)cache->rows * net->heads * cache->length * width_of(net->channels / net->heads, cache->format);
+}
+
 /* Where the keys begin that a head of a token reads; their values are as far away as all keys of a layer are long. */
 static long keys_of(const Network *net, const Cache *cache, const Batch *batch, int layer, int token, int head) {
-    const long size = net->channels / net->heads;
-    return (((2L * layer * cache->rows + batch->row[token]) * net->heads + head) * cache->length) * size;
+    const long width = width_of(net->channels / net->heads, cache->format);
+    return (((2L * layer * cache->rows + batch->row[token]) * net->heads + head) * cache->length) * width;
 }
 
 /* What a thread attends to first, before it waits for the others. */
 static void fetch_first_keys(const Worker *worker, const Network *net, const Cache *cache, const Batch *batch, int layer) {
     const int size = net->channels / net->heads, first = share_of(worker->thread, worker->team->threads, net->heads);
-    const long keys = keys_of(net, cache, batch, layer, 0, first), per_part = (long)cache->rows * cache->length * net->channels;
+    const long keys = keys_of(net, cache, batch, layer, 0, first), per_part = keys_in_a_layer(net, cache), width = width_of(size, cache->format);
     for (int p = 0; p <= batch->place[0]; p++) {
-        fetch(cache->room, cache->is_bfloat16, keys + (long)p * size, size);
-        fetch(cache->room, cache->is_bfloat16, keys + per_part + (long)p * size, size);
+        fetch(cache->room, cache->format, keys + p * width, size);
+        fetch(cache->room, cache->format, keys + per_part + p * width, size);
     }
 }
 
@@ -597,7 +640,7 @@ static void attention(
     Worker *worker, const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, const Run *run, int runs, int layer,
     int remembered, float *score) {
     const int channels = net->channels, size = channels / net->heads, portions = runs * net->heads;
-    const long per_part = (long)cache->rows * cache->length * channels;
+    const long per_part = keys_in_a_layer(net, cache), width = width_of(size, cache->format);
     float scale = 1.0f / sqrtf((float)size);
     if (net->scale_by_layer) scale /= (float)(layer + 1);
     begin_stage(worker);
@@ -606,17 +649,18 @@ static void attention(
         const float *query = scratch->query_key_value + (long)t * 3 * channels + head * size;
         const long keys = keys_of(net, cache, batch, layer, t, head);
         if (!remembered) {
-            remember(cache, keys + (long)(seen - 1) * size, query + channels, size);
-            remember(cache, keys + per_part + (long)(seen - 1) * size, query + 2 * channels, size);
+            remember(cache, keys + (seen - 1) * width, query + channels, size);
+            remember(cache, keys + per_part + (seen - 1) * width, query + 2 * channels, size);
         }
         const int next = portion + 1 < portions ? portion + 1 : portion;
         const long next_keys = keys_of(net, cache, batch, layer, run[next % runs].first, next / runs);
         /* For one token the next portion is fetched, since memory answers too late for this one; for more there is no room for both. */
         const long soon = batch->count == 1 ? next_keys : keys + per_part, later = batch->count == 1 ? next_keys + per_part : next_keys;
         float *mixed = scratch->mixed + (long)t * channels + head * size;
-        if (cache->is_bfloat16 && size == 64) ATTEND(1, 64)
-        else if (size == 64) ATTEND(0, 64)
-        else ATTEND(cache->is_bfloat16, size)
+        if (size != 64) ATTEND(cache->format, size)
+        else if (cache->format == INT8) ATTEND(INT8, 64)
+        else if (cache->format == BFLOAT16) ATTEND(BFLOAT16, 64)
+        else ATTEND(FLOAT32, 64)
     }
 }
 
@@ -624,12 +668,12 @@ static void attention(
 static void remember_all(
     Worker *worker, const Network *net, const Cache *cache, const Batch *batch, const Scratch *scratch, int layer) {
     const int channels = net->channels, size = channels / net->heads;
-    const long per_part = (long)cache->rows * cache->length * channels;
+    const long per_part = keys_in_a_layer(net, cache);
     begin_stage(worker);
     for (int t; (t = next_portion(worker, batch->count)) >= 0;)
         for (int head = 0; head < net->heads; head++) {
             const float *key = scratch->query_key_value + ((long)t * 3 + 1) * channels + head * size;
-            const long at = keys_of(net, cache, batch, layer, t, head) + (long)batch->place[t] * size;
+            const long at = keys_of(net, cache, batch, layer, t, head) + (long)batch->place[t] * width_of(size, cache->format);
             remember(cache, at, key, size);
             remember(cache, at + per_part, key + channels, size);
         }

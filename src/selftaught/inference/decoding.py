@@ -44,9 +44,12 @@ class Decoder:
 
     def cache(self, rows: int = 1, length: int | None = None) -> RaggedCache:
         """An empty cache for some texts, each of up to `length` tokens (default: all that the network can see)."""
-        dtype = torch.float32 if self.weights == "float32" else torch.bfloat16
         room = min(length or self.shape.context, self.shape.context)
-        return RaggedCache(self.shape, rows=rows, length=room, device=self.device, dtype=dtype)
+        return RaggedCache(self.shape, rows=rows, length=room, device=self.device, dtype=self._remembered_as())
+
+    def _remembered_as(self) -> torch.dtype:
+        """The format of keys and values."""
+        return torch.float32 if self.weights == "float32" else torch.bfloat16
 
     @torch.inference_mode()
     def prefill(self, cache: RaggedCache, row: int, tokens: Sequence[int], *, every: bool = False) -> torch.Tensor:

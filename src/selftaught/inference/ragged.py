@@ -13,6 +13,9 @@ from selftaught.errors import UsageError
 from selftaught.model.cache import Cache
 from selftaught.model.shape import ModelShape
 
+SCALE_BYTES = 4
+"""A float32 after the int8 numbers of a key or a value, which are multiples of it."""
+
 
 class RaggedCache:
     """Room for several texts, each as long as it is: row r remembers `lengths[r]` positions."""
@@ -26,11 +29,12 @@ class RaggedCache:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        size = (shape.layers, 2, rows, shape.heads, length, shape.channels // shape.heads)
+        head_size = shape.channels // shape.heads + (SCALE_BYTES if dtype is torch.int8 else 0)
+        size = (shape.layers, 2, rows, shape.heads, length, head_size)
         # Zeros, since rows side by side multiply what a shorter one has not filled by a probability of 0.
         on_processor = torch.device(device).type == "cpu"
         self.room = _zeros(size, dtype) if on_processor else torch.zeros(size, device=device, dtype=dtype)
-        """Layers, keys and values, rows, heads, positions, head size."""
+        """Layers, keys and values, rows, heads, positions, head size; in int8 the numbers of each are followed by their scale."""
         self.lengths = [0] * rows
         self._held: list[list[int]] = [[] for _ in range(rows)]
         """Ids whose keys and values are in a row, those beyond its length too until they are written over."""

@@ -39,6 +39,14 @@ static inline __attribute__((always_inline)) floats widened_at(const void *from)
 #endif
 }
 
+static inline __attribute__((always_inline)) floats floats_of(const signed char *from) {
+#ifdef __AVX512F__ /* which GCC does not find by itself */
+    return (floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
+#else
+    return __builtin_convertvector(*(const bytes *)from, floats);
+#endif
+}
+
 static inline uint16_t narrowed(float value) { /* to the nearest, ties to even */
     uint32_t bits;
     memcpy(&bits, &value, 4);
