@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 import torch
@@ -95,6 +97,16 @@ def test_equal_seeds_give_equal_text():
     texts = [LM.generate("the", max_new_tokens=30, seed=seed) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
     assert "".join(LM.stream("the", max_new_tokens=30, seed=1)) == texts[0]
+
+
+def test_generate_knows_all_ways_to_draw_by_their_names():
+    asked = {"top_k": 0, "top_p": 0.9, "min_p": 0.01, "temperature": 2.0}
+    asked |= {"repetition_penalty": 1.5, "frequency_penalty": 0.5, "presence_penalty": 0.5}
+    for seed in range(3):
+        expected = "".join(LM.stream("the", max_new_tokens=30, seed=seed, sampling=SamplingSettings(**asked)))
+        assert LM.generate("the", max_new_tokens=30, seed=seed, **asked) == expected
+    named = set(inspect.signature(LM.generate).parameters)
+    assert {one.name for one in fields(SamplingSettings)} <= named | {"logit_bias"}
 
 
 @settings(max_examples=15, deadline=None)

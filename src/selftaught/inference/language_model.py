@@ -231,11 +231,23 @@ class LanguageModel:
         temperature: float = 1.0,
         top_k: int = 40,
         top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
         seed: int = 1,
         stop: Sequence[str] = (),
     ) -> str:
-        """Continue a prompt (not repeated in the result). The same seed gives the same text."""
-        rules = SamplingSettings(temperature=temperature, top_k=top_k, top_p=top_p)
+        """Continue a prompt (not repeated in the result). The same seed gives the same text. See `SamplingSettings`."""
+        rules = SamplingSettings(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            frequency_penalty=frequency_penalty,
+            presence_penalty=presence_penalty,
+        )
         return "".join(self.stream(prompt, max_new_tokens=max_new_tokens, sampling=rules, seed=seed, stop=stop))
 
     def sample(
