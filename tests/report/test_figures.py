@@ -55,6 +55,18 @@ def test_every_point_is_inside_the_drawing_and_keeps_its_value(
         assert float(circle["data-y"]) == pytest.approx(point.y)
 
 
+@pytest.mark.parametrize("values", [(-0.05, 0.2, 0.4), (-0.3, -0.2, -0.1), (0.0, 0.5, 1.0), (-0.1,)])
+def test_correlations_below_zero_are_drawn_inside_the_axes(values: tuple[float, ...]) -> None:
+    """Matthews' of a network that learned nothing, where other measures of a task are shares."""
+    points = [Point(x=number, y=value, error=0.02) for number, value in enumerate(values)]
+    svg = drawn(a_figure(points, percent_y=True))
+    bottom = max(float(line.attrib["y1"]) for line in svg.iter("line") if line.attrib["class"] == "axis")
+    tops = [float(circle["cy"]) for circle in circles(svg)]
+    assert all(0 < top <= bottom for top in tops)
+    assert len(set(tops)) == len(values)
+    assert tops == sorted(tops, reverse=True)
+
+
 def test_places_are_proportional_to_the_values() -> None:
     points = [Point(x=1, y=1.0), Point(x=10, y=2.0), Point(x=100, y=4.0)]
     first, second, third = circles(drawn(a_figure(points, log_x=True)))

@@ -147,8 +147,9 @@ def _y_range(figure: Figure, points: list[Point]) -> tuple[float, float]:
     low, high = _padded(values, log=figure.log_y, share=0.05)
     if figure.y_from_zero:
         low = 0.0
-    if figure.percent_y:
-        low, high = max(low, 0.0), min(high, 1.0)
+    if figure.percent_y:  # no room beyond 0 and 100 %, but for correlations below
+        measured = [point.y for point in points]
+        low, high = max(low, min(0.0, *measured)), min(high, max(1.0, *measured))
     return low, high
 
 
