@@ -211,7 +211,7 @@ def main() -> None:
             continue
         network = Transformer(shape)
         initialise(network, compute.generator("bench"))
-        loaded = Loaded(model=network.eval(), tokenizer=tokenizer, name=name, origin="drawn")
+        loaded = Loaded(model=network.eval(), tokenizer=tokenizer, name=name)
         with tempfile.TemporaryDirectory() as folder:
             compare_fitting(bench, transformers, name, loaded, Path(folder))
             compare_labels(bench, transformers, name, loaded, Path(folder))

@@ -18,12 +18,11 @@ from selftaught.tokenizer.tokenizer import Tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A network with its tokenizer and where they came from."""
+    """A network with its tokenizer, and what it is called."""
 
     model: Transformer
     tokenizer: Tokenizer
     name: str
-    origin: str
 
 
 def load(
@@ -87,7 +86,7 @@ def _checked(model: Transformer, tokenizer: Tokenizer, folder: Path, device: str
             expected=f"at most {model.shape.vocabulary} ids",
             got=str(tokenizer.vocabulary_size),
         )
-    return Loaded(model=model.to(device), tokenizer=tokenizer, name=_name(folder), origin=str(folder))
+    return Loaded(model=model.to(device), tokenizer=tokenizer, name=_name(folder))
 
 
 def _name(folder: Path) -> str:

@@ -6,7 +6,7 @@ same. The manifest is written last: a folder without it is not finished. A whole
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,16 +91,16 @@ def is_sharded(folder: Path) -> bool:
     return (folder / sharded.WEIGHTS_FOLDER).is_dir()
 
 
-def verify(folder: Path, names: Iterable[str] | None = None) -> None:
+def verify(folder: Path) -> None:
     """Compare files with their hashes in the manifest. Raises DamagedFileError for one that differs or is not there."""
     if not (folder / MANIFEST_FILE).is_file():
         raise DamagedFileError(f"{folder} is not complete", expected=MANIFEST_FILE)
     hashes = storage.read_json(folder / MANIFEST_FILE, dict[str, str])
-    for name in names or hashes:
+    for name, expected in hashes.items():
         if not (folder / name).is_file():
             raise DamagedFileError(f"{folder / name} is missing")
-        if storage.sha256(folder / name) != hashes.get(name):
-            raise DamagedFileError(f"{folder / name} is damaged", expected=f"SHA-256 {hashes.get(name)}")
+        if storage.sha256(folder / name) != expected:
+            raise DamagedFileError(f"{folder / name} is damaged", expected=f"SHA-256 {expected}")
 
 
 def load(folder: str | Path, *, verified: bool = False) -> tuple[Transformer, Tokenizer]:

@@ -11,11 +11,14 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from selftaught.model.transformer import Attention, FeedForward, Transformer
+from selftaught.model.transformer import Transformer
+
+SPREAD = 0.02
+"""GPT-1 paper, section 4.1."""
 
 
-def initialise(model: Transformer, generator: torch.Generator, *, spread: float = 0.02) -> None:
-    """Normal weights of standard deviation 0.02 (GPT-1 paper, section 4.1), zero biases.
+def initialise(model: Transformer, generator: torch.Generator, *, spread: float = SPREAD) -> None:
+    """Normal weights of standard deviation `spread`, zero biases.
 
     In GPT-2 the matrices that write into the residual are smaller by the square root of their number, two a layer
     (section 2.3); positions have half the spread, as in the released code.
@@ -30,10 +33,9 @@ def initialise(model: Transformer, generator: torch.Generator, *, spread: float 
     with torch.no_grad():
         if model.shape.norm == "before":
             model.positions.weight.mul_(0.5)
-            for module in model.modules():
-                last = module.output if isinstance(module, Attention) else getattr(module, "outer", None)
-                if isinstance(module, Attention | FeedForward) and isinstance(last, nn.Linear):
-                    last.weight.div_((2 * model.shape.layers) ** 0.5)
+            for name, weight in model.named_parameters():
+                if name.endswith(("attention.output.weight", "feed.outer.weight")):
+                    weight.div_((2 * model.shape.layers) ** 0.5)
 
 
 @contextmanager
@@ -58,7 +60,7 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def resized(model: Transformer, vocabulary: int, generator: torch.Generator, *, spread: float = 0.02) -> Transformer:
+def resized(model: Transformer, vocabulary: int, generator: torch.Generator) -> Transformer:
     """A copy with another number of ids: those that there were keep their rows, new ones are drawn as at the beginning."""
     with without_values():
         copy = Transformer(replace(model.shape, vocabulary=vocabulary))
@@ -66,7 +68,7 @@ def resized(model: Transformer, vocabulary: int, generator: torch.Generator, *, 
     for name in ("tokens.weight", "head.weight"):
         if name in state:
             rows = torch.empty(vocabulary, model.shape.channels, dtype=state[name].dtype)
-            nn.init.normal_(rows, std=spread, generator=generator)
+            nn.init.normal_(rows, std=SPREAD, generator=generator)
             kept = min(vocabulary, model.shape.vocabulary)
             rows[:kept] = state[name][:kept]
             state[name] = rows
