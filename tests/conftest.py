@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 from selftaught import compilation, console
 from selftaught.model import kernels
 
+# What is printed does not depend on the screen, nor on what whoever starts the tests (CI, an editor) wants of it.
+for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(name, None)
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
 
