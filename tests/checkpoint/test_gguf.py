@@ -30,6 +30,7 @@ def test_llama_cpps_reader_finds_every_tensor_and_number(tmp_path, options):
     gguf.save(made, TOKENIZER, tmp_path / "model.gguf")
     reader = theirs.GGUFReader(tmp_path / "model.gguf")
     assert field(reader, "general.architecture") == "gpt2"
+    assert field(reader, "general.name") == "model"
     assert field(reader, "gpt2.block_count") == field(reader, "gpt2.attention.head_count") == 2
     assert field(reader, "gpt2.context_length") == 32
     assert field(reader, "gpt2.feed_forward_length") == made.shape.feed

@@ -43,6 +43,7 @@ def save(model: Transformer, tokenizer: Tokenizer, path: str | Path) -> None:
     storage.require_space(path.parent, 4 * cost.parameters(shape))
     with storage.writing(path) as stream:
         writer = GGUFWriter(stream.name, "gpt2")
+        writer.add_name(path.stem)
         _describe(writer, shape)
         _add_tokenizer(writer, tokenizer, shape.vocabulary)
         for name, array in _tensors(model):
