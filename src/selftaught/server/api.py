@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from selftaught.inference.language_model import LanguageModel
-from selftaught.server import completions, looking, metrics
+from selftaught.server import answers, completions, looking, metrics, refusals
 from selftaught.server.completions import Asked, Completion
 from selftaught.server.engine import Engine, Job
-from selftaught.server.exchange import Events, HungUpError, read, unless_gone
+from selftaught.server.exchange import Events, read, unless_gone
 from selftaught.server.gate import Gate
 from selftaught.server.limits import Limits
 from selftaught.server.looking import Attention, Detokenize, Tokenize
@@ -33,9 +31,6 @@ from selftaught.server.page import Page
 from selftaught.server.problems import ProblemError
 from selftaught.server.texts import Assembly, Piece
 
-_log = logging.getLogger("selftaught.server")
-GONE = 499
-"""Status noted for clients that left; nobody reads it."""
 _LINE_ENDS = "\u0085\u2028\u2029"
 """Those that JSON leaves as they are."""
 
@@ -194,10 +189,10 @@ class Service:
             if not unfinished:
                 break
             news = await _next(feed)
-        answered = enumerate(completions.best(asked, pieces))
-        choices = [completions.choice(asked, place, model, pieces[number]) for place, number in answered]
+        answered = enumerate(answers.best(asked, pieces))
+        choices = [answers.choice(asked, place, model, pieces[number]) for place, number in answered]
         drawn = sum(job.assembly.drawn for job in jobs)
-        body = completions.document(asked, choices, completions.usage(asked, drawn))
+        body = answers.document(asked, choices, answers.usage(asked, drawn))
         return Response(body, media_type="application/json")
 
     async def _events(
@@ -210,8 +205,8 @@ class Service:
     ) -> AsyncIterator[bytes]:
         news, unfinished = [first], len(jobs)
         while True:
-            choices = [completions.choice(asked, number, model, [piece]) for number, piece in news]
-            yield b"".join(_event(completions.document(asked, [choice], None)) for choice in choices)
+            choices = [answers.choice(asked, number, model, [piece]) for number, piece in news]
+            yield b"".join(_event(answers.document(asked, [choice], None)) for choice in choices)
             unfinished -= sum(piece.finish is not None for _, piece in news)
             if not unfinished:
                 break
@@ -224,7 +219,7 @@ class Service:
                 return
         if asked.usage:
             drawn = sum(job.assembly.drawn for job in jobs)
-            yield _event(completions.document(asked, [], completions.usage(asked, drawn)))
+            yield _event(answers.document(asked, [], answers.usage(asked, drawn)))
         yield _event(b"[DONE]")
 
 
@@ -269,43 +264,11 @@ def application(
     service = Service(models, limits=limits or Limits(), metrics=counted)
     routes = service.routes()
     gate = Middleware(Gate, metrics=counted, paths=frozenset(route.path for route in routes), host=host, key=key)
-
-    def answer(
-        status: Callable[[Request, Any], ProblemError],
-    ) -> Callable[[Request, Any], Coroutine[Any, Any, Response]]:
-        async def handler(request: Request, problem: Any) -> Response:
-            told = status(request, problem)
-            return Response(told.body(), told.status, headers=told.headers())
-
-        return handler
-
-    def gone(_request: Request, _problem: HungUpError) -> ProblemError:
-        counted.hangups.inc()
-        return ProblemError(GONE, "the client has left")
-
-    def defect(_: Request, problem: Exception) -> ProblemError:
-        _log.error("a defect: %r", problem)
-        return ProblemError(500, "a defect of the server; its log says more")
-
-    def lost(request: Request, problem: HTTPException) -> ProblemError:
-        path, headers = f"{request.url.path!r:.100}", problem.headers or {}
-        message = str(problem.detail)
-        if problem.status_code == 404:
-            message = f"there is no {path}; expected one of {', '.join(route.path_format for route in routes)}"
-        elif "Allow" in headers:
-            message = f"{path} expects {headers['Allow']}, got {request.method:.20}"
-        return ProblemError(problem.status_code, message, headers=headers)
-
     app = Starlette(
         routes=routes,
         middleware=[gate],
         lifespan=service.lifespan,
-        exception_handlers={
-            ProblemError: answer(lambda _, problem: problem),
-            HTTPException: answer(lost),
-            HungUpError: answer(gone),
-            Exception: answer(defect),
-        },
+        exception_handlers=refusals.handlers(tuple(route.path_format for route in routes), counted.hangups.inc),
     )
     app.state.service = service
     return app
