@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from selftaught.checkpoint import loading, native
 from selftaught.cli.main import main
 from selftaught.errors import DamagedFileError, InputError, MismatchError, SelftaughtError, UsageError
 from selftaught.finetuning import fitting, saving
@@ -97,6 +99,28 @@ def test_an_interrupted_run_ends_with_the_same_weights(
             finetune(given[0], "sst2", out=tmp_path, data=given[1], plan=QUICK)
     finetune(given[0], "sst2", out=tmp_path, data=given[1], plan=QUICK)
     assert_same_run(whole, tmp_path)
+
+
+def test_results_of_another_model_or_other_examples_are_not_taken_for_these(
+    whole: Path, pretrained: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(whole / "sst2", tmp_path / "done/sst2")
+    with monkeypatch.context() as patch:
+        at_step(patch, 5, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            finetune(pretrained, "sst2", out=tmp_path / "begun", data=data, plan=QUICK)
+    found = loading.load(pretrained)
+    with torch.no_grad():
+        found.model.positions.weight[3, 2] += 1
+    native.save(found.model, found.tokenizer, tmp_path / "tiny")
+    shutil.copytree(data, tmp_path / "data")
+    films = tmp_path / "data/SST-2/train.jsonl"
+    films.write_text(films.read_text().replace(" good", " fine", 1))
+    for folder in ("done", "begun"):
+        for model, rows in ((tmp_path / "tiny", data), (pretrained, tmp_path / "data")):
+            with pytest.raises(MismatchError, match="another model or other examples"):
+                finetune(model, "sst2", out=tmp_path / folder, data=rows, plan=QUICK)
+        finetune(pretrained, "sst2", out=tmp_path / folder, data=data, plan=QUICK)
 
 
 class Killed(BaseException):

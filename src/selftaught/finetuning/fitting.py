@@ -30,7 +30,7 @@ from selftaught.finetuning.progress import (
     Marked,
     Progress,
     Result,
-    require_same_plan,
+    require_same,
 )
 from selftaught.finetuning.saving import BEST, LAST, Description, Finetuned
 from selftaught.model.transformer import Transformer
@@ -53,9 +53,11 @@ class Fitting:
         seed: int,
         stop: Stop,
         lstm: Lstm | None = None,
+        source: str = "",
     ) -> None:
         compute.keep_freed_memory()
         self.plan, self.prepared, self.out, self.seed, self.stop = plan, prepared, out, seed, stop
+        self.source = source
         self.lengths = [one.length for one in prepared.train]
         self.per_epoch = len(inputs.epoch_order(self.lengths, plan.batch_size, seed=seed, epoch=0))
         self.steps = self.per_epoch * plan.epochs
@@ -75,9 +77,8 @@ class Fitting:
         network = networks.begin(self.plan, pretrained, seed=self.seed, lstm_pretrained=lstm)
         model = Classifier(network, self.prepared.head)
         model.initialise(compute.generator("finetuning output", self.seed))
-        return model, Progress(
-            plan=self.plan, precision=compute.machine(self.plan.device, self.plan.precision).precision
-        )
+        machine = compute.machine(self.plan.device, self.plan.precision)
+        return model, Progress(plan=self.plan, precision=machine.precision, source=self.source)
 
     def _last(self) -> tuple[Classifier, Progress] | None:
         """Where the run was left, if it was; a damaged checkpoint costs the run's time."""
@@ -90,7 +91,7 @@ class Fitting:
             console.warn(f"{problem.line()}; begun anew")
             shutil.rmtree(self.out / LAST)
             return None
-        require_same_plan(progress.plan, self.plan, self.out)
+        require_same(progress, self.plan, self.source, self.out)
         console.line(f"continuing after step {progress.step:,} of {self.steps:,}")
         return found.model, progress
 
@@ -244,6 +245,7 @@ class Fitting:
             seconds=self.progress.seconds + time.monotonic() - started,
             precision=self.machine.precision,
             notes=(*self.prepared.notes, *self._about_lstm),
+            source=self.source,
         )
         storage.write_json(self.out / RESULT_FILE, result)
         shutil.rmtree(self.out / LAST, ignore_errors=True)

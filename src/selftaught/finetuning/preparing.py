@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
 
 from selftaught import compute, console
 from selftaught.checkpoint.loading import Loaded
@@ -69,6 +72,17 @@ def prepare(task: Task, loaded: Loaded, plan: FinetuningPlan) -> Prepared:
         others=encoded,
         notes=notes,
     )
+
+
+def source(task: Task, loaded: Loaded) -> str:
+    """What results depend on beside the plan, as a hash: pre-trained weights, tokenizer, examples."""
+    found = hashlib.blake2b(loaded.tokenizer.fingerprint.encode(), digest_size=16)
+    for name, rows in {"train": task.splits.train, "dev": task.splits.dev, **task.splits.others}.items():
+        found.update(repr((name, [(row.first, row.second, row.options, row.label) for row in rows])).encode())
+    for name, weight in loaded.model.state_dict().items():
+        found.update(name.encode())
+        found.update(weight.cpu().contiguous().view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def some(examples: Sequence[Labelled], count: int, name: str) -> list[Labelled]:

@@ -41,6 +41,8 @@ class Result:
     seconds: float
     precision: str
     notes: tuple[str, ...]
+    source: str = ""
+    """Hash of the pre-trained model and the examples, where it was kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class Progress:
     dev_by_epoch: tuple[float, ...] = ()
     precision: Literal["float32", "bfloat16"] = "float32"
     """The format that the run began with."""
+    source: str = ""
+    """As the result's."""
     losses: tuple[tuple[float, float], ...] = ()
     """Of the task and the language model, of the steps since the last row of the log."""
 
@@ -75,12 +79,12 @@ class LogRow:
     seconds: float
 
 
-def require_same_plan(begun: FinetuningPlan, plan: FinetuningPlan, folder: Path) -> None:
-    """Raise MismatchError, with the difference, if what lies in a folder was begun with another plan."""
+def require_same(begun: Progress | Result, plan: FinetuningPlan, source: str, folder: Path) -> None:
+    """Raise MismatchError, with the difference, if what lies in a folder was begun with another plan, model or examples."""
     free = settings.changeable(FinetuningPlan)
     changed = [
         words
-        for words in settings.difference(settings.as_document(begun), settings.as_document(plan))
+        for words in settings.difference(settings.as_document(begun.plan), settings.as_document(plan))
         if words.split(":", 1)[0] not in free
     ]
     if changed:
@@ -89,3 +93,5 @@ def require_same_plan(begun: FinetuningPlan, plan: FinetuningPlan, folder: Path)
             got=", ".join(changed),
             hint="Give the old values, or another --out.",
         )
+    if begun.source not in ("", source):
+        raise MismatchError(f"{folder} was begun with another model or other examples", hint="Choose another --out.")

@@ -14,8 +14,8 @@ from selftaught.finetuning.fitting import Fitting
 from selftaught.finetuning.lstm import Lstm
 from selftaught.finetuning.lstm_pretraining import pretrain_lstm
 from selftaught.finetuning.plan import FinetuningPlan, ablations, layer_curve
-from selftaught.finetuning.preparing import prepare
-from selftaught.finetuning.progress import RESULT_FILE, Result, require_same_plan
+from selftaught.finetuning.preparing import prepare, source
+from selftaught.finetuning.progress import RESULT_FILE, Result, require_same
 from selftaught.report.records import FINETUNED_FILE, FineTuned
 from selftaught.tasks import glue
 from selftaught.tasks.labelled import Task
@@ -42,7 +42,8 @@ def finetune(
     as for the paper's ablations (`plan.ablations`); else `plan` alone. An LSTM is first pre-trained on the token shards in
     `lstm_tokens`, if they are given. Each run lies in OUT/TASK/VARIANT/seed-N, is resumed where it was interrupted and not
     repeated when done; finetuned.json holds all results. Raises UsageError for an unknown task, InputError for data that cannot
-    be used, SelftaughtError if a loss is not a number any more.
+    be used, MismatchError where OUT holds runs of another plan, model or data, SelftaughtError if a loss is not a number any
+    more.
     """
     if compute.world_size() > 1:
         raise UsageError("fine-tuning runs in one process", got=f"{compute.world_size()} processes")
@@ -103,7 +104,8 @@ def _result_file(out: Path, task: str, plan: FinetuningPlan, seed: int) -> Path:
 
 
 def _run_task(task: Task, loaded: Loaded, plans: Sequence[FinetuningPlan], out: Path, lstm_tokens: Path | None) -> None:
-    left = [(plan, seed) for plan in plans for seed in _seeds(plan) if not _is_done(out, task.name, plan, seed)]
+    given = source(task, loaded)
+    left = [(plan, seed) for plan in plans for seed in _seeds(plan) if not _is_done(out, task.name, plan, seed, given)]
     if not left:
         return
     prepared = prepare(task, loaded, plans[0])
@@ -111,7 +113,7 @@ def _run_task(task: Task, loaded: Loaded, plans: Sequence[FinetuningPlan], out: 
     with Stop() as stop:
         for plan, seed in left:
             folder = _folder(out, task.name, plan, seed)
-            fitting = Fitting(plan, prepared, loaded.model, out=folder, seed=seed, stop=stop, lstm=lstm)
+            fitting = Fitting(plan, prepared, loaded.model, out=folder, seed=seed, stop=stop, lstm=lstm, source=given)
             words = f"{task.name} {plan.variant} seed {seed}"
             with console.progress(words, fitting.steps, unit="steps", done=fitting.progress.step) as bar:
                 result = fitting.run(bar)
@@ -121,12 +123,12 @@ def _run_task(task: Task, loaded: Loaded, plans: Sequence[FinetuningPlan], out: 
             )
 
 
-def _is_done(out: Path, task: str, plan: FinetuningPlan, seed: int) -> bool:
-    """Whether a result is there. Raises MismatchError for one of another plan."""
+def _is_done(out: Path, task: str, plan: FinetuningPlan, seed: int, given: str) -> bool:
+    """Whether a result is there. Raises MismatchError for one of another plan, model or examples."""
     path = _result_file(out, task, plan, seed)
     if not path.is_file():
         return False
-    require_same_plan(storage.read_json(path, Result).plan, plan, path.parent)
+    require_same(storage.read_json(path, Result), plan, given, path.parent)
     return True
 
 
