@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import threading
@@ -22,6 +20,10 @@ T = TypeVar("T")
 
 def follow_parent() -> None:
     """End this worker process when the one that started it is gone, even by kill -9, instead of waiting for ever."""
+    # An eighth of the time that `selftaught --help` takes.
+    import multiprocessing
+    import multiprocessing.connection
+
     parent = multiprocessing.parent_process()
     if parent is None:
         return
