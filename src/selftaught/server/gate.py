@@ -27,7 +27,7 @@ class Gate:
         self, app: ASGIApp, *, metrics: Metrics, paths: frozenset[str], host: str, key: str | None = None
     ) -> None:
         self._app, self._metrics, self._paths = app, metrics, paths
-        self._names = frozenset(_LOOPBACK) if is_loopback(host) else None
+        self._names = frozenset((*_LOOPBACK, host)) if is_loopback(host) else None
         self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import errno
 import gc
 import importlib.util
 import logging
@@ -78,10 +81,13 @@ def listen(host: str, port: int) -> socket.socket:
         listening.listen(2048)
     except OSError as problem:
         listening.close()
+        wrong_host = isinstance(problem, socket.gaierror) or problem.errno == errno.EADDRNOTAVAIL
         raise OutputError(
             f"cannot listen on {host} port {port}",
-            got=str(problem),
-            hint="Type another: --port 0 takes any that is free.",
+            got=problem.strerror or str(problem),
+            hint="Type another: --port 0 takes any that is free."
+            if not wrong_host
+            else "Type an address of this machine: --host 127.0.0.1, ::1, or 0.0.0.0 for all.",
         ) from problem
     return listening
 
@@ -121,7 +127,12 @@ def serve(
 
 class _Telling(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        console.warn(self.format(record))
+        if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
+            return  # whom the server waits for no longer as it ends, which it has said
+        with contextlib.suppress(
+            OutputError, SystemExit
+        ):  # a log on a full disk, or one that nobody reads, ends no server
+            console.warn(self.format(record))
 
 
 def _tell_problems() -> None:
