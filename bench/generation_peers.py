@@ -282,13 +282,6 @@ def _openvino(openvino: ModuleType, model: Transformer, threads: int, nncf: Modu
     return generate
 
 
-def matrix_weights(model: Transformer) -> int:
-    """Weights that are read for every token: all matrices but the table of positions."""
-    shape = model.shape
-    block = 4 * shape.channels**2 + 2 * shape.channels * shape.feed
-    return shape.layers * block + shape.vocabulary * shape.channels
-
-
 def agreeing(ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> float:
     """Share of tokens that are the same before a text first differs."""
     shares = []

@@ -302,8 +302,9 @@ static void block_sums(const char *weight, enum format format, const Inputs *inp
     const int together = format == INT8 ? (TOGETHER + 1) / 2 : TOGETHER;
     const int chunks = chunks_of(inputs->words), parts = (rows + together - 1) / together;
     memset(sums, 0, sizeof(float) * rows * BLOCK);
-    for (int begin = 0; begin < chunks; begin += PIECE, weight += (long)PIECE * LANES * STEP) {
-        const int end = chunks - begin < PIECE ? chunks : begin + PIECE;
+    const int piece = parts == 1 ? chunks : PIECE; /* few rows are multiplied with all of a block before it is left */
+    for (int begin = 0; begin < chunks; begin += piece, weight += (long)piece * LANES * STEP) {
+        const int end = chunks - begin < piece ? chunks : begin + piece;
         for (int part = 0; part < parts; part++) { /* of equal size, nearly */
             const int r = share_of(part, parts, rows), next = share_of(part + 1, parts, rows);
             some_sums(weight, format, inputs, begin, end, first + r, next - r, part ? NEVER : inputs->rows > MOST ? AGAIN : ONCE, sums + r * BLOCK);
