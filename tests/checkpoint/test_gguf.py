@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from selftaught.checkpoint import gguf
-from selftaught.errors import InputError, MissingExtraError
+from selftaught.checkpoint import gguf, native
+from selftaught.cli.main import main
+from selftaught.errors import InputError, MissingExtraError, UsageError
 from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer
 from tests.reference.networks import network
@@ -50,6 +51,26 @@ def test_llama_cpps_reader_finds_every_tensor_and_number(tmp_path, options):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize(("weights", "kind"), [("bfloat16", "BF16"), ("int8", "Q8_0")])
+def test_matrices_may_be_lighter(tmp_path, weights, kind):
+    made = network(vocabulary=SIZE, channels=32, heads=2, inner=48)
+    gguf.save(made, TOKENIZER, tmp_path / "model.gguf", weights)
+    reader = theirs.GGUFReader(tmp_path / "model.gguf")
+    assert theirs.LlamaFileType(field(reader, "general.file_type")).name == f"MOSTLY_{kind}"
+    found = {tensor.name: tensor for tensor in reader.tensors}
+    for name, weight in (
+        ("token_embd.weight", made.tokens.weight),
+        ("blk.0.attn_qkv.weight", made.blocks[0].attention.query_key_value.weight),
+    ):
+        assert found[name].tensor_type.name == kind
+        values = theirs.quants.dequantize(found[name].data, found[name].tensor_type)
+        # Half a step of 127 to the largest of a block, or half of bfloat16's last bit.
+        error = weight.abs().max().item() / 127 if kind == "Q8_0" else weight.abs().max().item() / 256
+        assert 0 < np.abs(values - weight.detach().numpy()).max() <= error
+    for name in ("position_embd.weight", "output_norm.weight", "blk.0.attn_qkv.bias", "blk.0.ffn_down.weight"):
+        assert found[name].tensor_type.name == "F32"  # the last has rows of 48, no whole blocks
+
+
 @torch.no_grad()
 def test_transformers_computes_the_same_from_it(tmp_path):
     transformers = pytest.importorskip("transformers")
@@ -66,6 +87,15 @@ def test_networks_that_llama_cpp_does_not_know_are_refused(tmp_path, options):
     with pytest.raises(InputError, match=next(iter(options))):
         gguf.save(network(vocabulary=SIZE, **options), TOKENIZER, tmp_path / "model.gguf")
     assert not list(tmp_path.iterdir())
+
+
+def test_lighter_matrices_are_for_gguf_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    native.save(network(vocabulary=SIZE, channels=32), TOKENIZER, tmp_path / "made")
+    words = ["convert", str(tmp_path / "made"), str(tmp_path / "made.gguf"), "--weights", "int8"]
+    assert main(words) == UsageError.exit_code
+    assert "--to gguf" in capsys.readouterr().err
+    assert main([*words, "--to", "gguf"]) == 0
+    assert field(theirs.GGUFReader(tmp_path / "made.gguf"), "general.name") == "made"
 
 
 def test_without_its_writer_the_install_line_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

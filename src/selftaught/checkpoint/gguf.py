@@ -1,10 +1,10 @@
-"""GGUF, the one file of llama.cpp, out: a GPT-2 network in float32 with its tokenizer. llama.cpp's own tools make it smaller."""
+"""GGUF, the one file of llama.cpp, out: a GPT-2 network with its tokenizer, its matrices in float32, bfloat16 or int8 (Q8_0)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -30,12 +30,22 @@ _INNER = {
 }
 _NORMAL, _CONTROL, _UNUSED = 1, 3, 5
 """llama.cpp's kinds of token."""
+_FORMATS = {"float32": ("ALL_F32", "F32"), "bfloat16": ("MOSTLY_BF16", "BF16"), "int8": ("MOSTLY_Q8_0", "Q8_0")}
+"""llama.cpp's names for a file's format and for that of its matrices."""
+_BLOCK = 32
+"""Numbers of a row that share a scale in Q8_0; rows that are not of whole blocks stay float32."""
 
 
-def save(model: Transformer, tokenizer: Tokenizer, path: str | Path) -> None:
+def save(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    path: str | Path,
+    weights: Literal["float32", "bfloat16", "int8"] = "float32",
+) -> None:
     """Write a file that llama.cpp loads. Raises InputError for a network or tokenizer that it does not know."""
     try:
-        from gguf import GGUFWriter
+        from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
+        from gguf.quants import quantize
     except ImportError as problem:
         raise MissingExtraError("gguf, llama.cpp's own writer,", extra="gguf") from problem
     path, shape = Path(path), model.shape
@@ -45,9 +55,13 @@ def save(model: Transformer, tokenizer: Tokenizer, path: str | Path) -> None:
         writer = GGUFWriter(stream.name, "gpt2")
         writer.add_name(path.stem)
         _describe(writer, shape)
+        kind, matrices = _FORMATS[weights]
+        writer.add_file_type(LlamaFileType[kind])
         _add_tokenizer(writer, tokenizer, shape.vocabulary)
         for name, array in _tensors(model):
-            writer.add_tensor(name, array)
+            lighter = weights != "float32" and _may_be_lighter(name, array)
+            dtype = GGMLQuantizationType[matrices if lighter else "F32"]
+            writer.add_tensor(name, quantize(array, dtype) if lighter else array, raw_dtype=dtype)
         for write in _steps(writer):
             write()
 
@@ -76,7 +90,11 @@ def _describe(writer: Any, shape: ModelShape) -> None:
     writer.add_feed_forward_length(shape.feed)
     writer.add_head_count(shape.heads)
     writer.add_layer_norm_eps(shape.norm_epsilon)
-    writer.add_file_type(0)
+
+
+def _may_be_lighter(name: str, array: np.ndarray[Any, Any]) -> bool:
+    """Whether llama.cpp has a tensor in the format of the matrices too; positions are added and stay as they are."""
+    return array.ndim == 2 and array.shape[1] % _BLOCK == 0 and not name.startswith(_OUTER["positions"])
 
 
 def _add_tokenizer(writer: Any, tokenizer: Tokenizer, size: int) -> None:
