@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from selftaught.inference.pace import AGAIN, Pace, choices
+from selftaught.inference.pace import AGAIN, COUNTED, WARM, Pace, choices
 
 
 @pytest.mark.parametrize(("most", "expected"), [(1, [1]), (2, [2, 1]), (6, [6, 3, 1]), (16, [16, 8, 4, 2, 1])])
@@ -39,6 +39,15 @@ def test_times_of_another_moment_are_not_compared():
     for slowness in (1.0, 1.4, 2.0, 2.8):
         used = run(pace, {2: slowness, 1: 1.2 * slowness}.get, AGAIN[1] + 20)
         assert used.count(2) > 0.93 * len(used)
+
+
+def test_memory_that_was_slow_while_more_threads_were_tried_decides_nothing():
+    pace = Pace(2)
+    trial = WARM + COUNTED
+    assert run(pace, {2: 1.3, 1: 1.0}.get, trial) == [2] * trial
+    assert run(pace, {2: 0.8, 1: 1.0}.get, trial) == [1] * trial
+    assert run(pace, {2: 0.8, 1: 1.0}.get, 3 * trial).count(1) == trial
+    assert run(pace, {2: 0.8, 1: 1.0}.get, AGAIN[0] - trial).count(1) == 0
 
 
 def test_by_a_little_fewer_are_not_taken():

@@ -8,7 +8,7 @@ times that were taken right after each other are compared.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from statistics import median
 
 COUNTED = 3
@@ -17,6 +17,8 @@ WARM = 1
 """Passes before those that do not count: threads wake up, pages are touched."""
 CLEARLY = 0.9
 """Of the time that more threads take, what fewer must stay below: what is hardly faster may be so by chance."""
+SURELY = 0.5
+"""Of it, above which fewer are tried once more before they are taken: memory may have been slow for a moment."""
 SLOWED = 1.5
 """Times the time that was found, as often as are counted: then the numbers are tried again at once."""
 AGAIN = 64, 256
@@ -45,12 +47,9 @@ class Pace:
         """The number of threads of one pass after the other."""
         best, tried, wait = self._choices[0], self._choices, AGAIN[0]
         while True:
-            if len(tried) > 1:
-                for count in tried:
-                    yield from (count,) * (WARM + COUNTED)
-            found = tried[0]
-            for count in tried[1:]:
-                found = count if self._time(count) < CLEARLY * self._time(found) else found
+            found = yield from self._fastest(tried)
+            if found < best and self._time(found) > SURELY * self._time(best):
+                found = yield from self._fastest((best, found))
             wait = min(2 * wait, AGAIN[1]) if found == best else AGAIN[0]
             best, first, slow = found, self._time(found), 0
             for _ in range(wait):
@@ -60,6 +59,16 @@ class Pace:
                     break
             place = self._choices.index(best)
             tried = self._choices[max(place - 1, 0) : place + 2]
+
+    def _fastest(self, tried: Sequence[int]) -> Generator[int, None, int]:
+        """The passes that try some numbers of threads; the one that was best."""
+        if len(tried) > 1:
+            for count in tried:
+                yield from (count,) * (WARM + COUNTED)
+        found = tried[0]
+        for count in tried[1:]:
+            found = count if self._time(count) < CLEARLY * self._time(found) else found
+        return found
 
     def _time(self, threads: int) -> float:
         return median(self._times[threads] or (0.0,))
