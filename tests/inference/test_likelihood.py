@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selftaught import compilation
 from selftaught.errors import UsageError
-from selftaught.inference import compiled, likelihood, reading
+from selftaught.inference import likelihood, reading
 from selftaught.inference.budget import Budget
 from tests.reference import scoring
 from tests.reference.networks import network
@@ -121,8 +123,22 @@ def test_looking_at_logits_is_what_pytorch_finds(compiler, rows, vocabulary, dat
     free[:, barred] = -torch.inf
     with pytest.MonkeyPatch.context() as changed:
         if compiler != "cc":
-            changed.setattr(compiled, "library", lambda _: None)
+            changed.setattr(compilation, "library", lambda _: None)
         choice, allowed, total = likelihood.look(logits.clone(), barred)
     assert torch.equal(choice, logits.argmax(-1))
     assert torch.equal(allowed, free.argmax(-1))
     assert torch.allclose(total.double(), expected, rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("compiler", ["cc", "/nowhere/cc"])
+@pytest.mark.parametrize("place", [0, 7, 40, 1500, 2000])
+def test_a_logit_that_is_no_number_leaves_no_probability(compiler, place, monkeypatch):
+    """Or weights that are damaged would be scored as if they were none."""
+    logits = torch.zeros(2, 2001)
+    logits[0, place] = torch.nan
+    if compiler != "cc":
+        monkeypatch.setattr(compilation, "library", lambda _: None)
+    for barred in ([], [3]):
+        total = likelihood.look(logits.clone(), barred)[2]
+        assert total[0].isnan()
+        assert total[1] == pytest.approx(math.log(2001), rel=1e-6)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -40,6 +42,14 @@ def test_of_equal_logits_any_are_taken():
         assert torch.equal(values_K, logits_V[ids_K])
         assert ids_K.tolist() == sorted(set(ids_K.tolist()))
         assert torch.equal(values_K.sort().values, logits_V.topk(k).values.sort().values)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("place", [0, 15, 16, 100, 999])
+def test_one_of_many_that_is_no_number_leaves_no_total(place):
+    logits_V = torch.zeros(1000)
+    logits_V[place] = NONE
+    assert math.isnan(logits.log_total(logits_V))
 
 
 @pytest.mark.usefixtures("way")
