@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import platform
+import shutil
 import subprocess
 
 import pytest
@@ -190,6 +191,16 @@ def test_heads_of_any_size_attend_as_pytorch_does(size, weights):
     assert torch.equal(logits[0], torch.stack([found.step(alone, [0], [token])[0] for token in text]))
     found.prefill(short, 0, text[:3])
     assert torch.equal(logits[0][-1], found.prefill(short, 0, text[3:]))
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.skipif(shutil.which("clang") is None, reason="needs clang")
+def test_another_compiler_computes_tokens_alike_too(monkeypatch):
+    """Clang would fuse a sum's multiplications otherwise where several are computed side by side."""
+    monkeypatch.setenv("CC", "clang")
+    assert compiled.library() is not None
+    for size in (32, 40, 64):
+        test_heads_of_any_size_attend_as_pytorch_does(size, "float32")
 
 
 @pytest.mark.parametrize("size", [8, 40, 64])
