@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selftaught import storage
-from selftaught.checkpoint import loading, native
+from selftaught.checkpoint import loading, mapped, native
 from selftaught.errors import DamagedFileError, InputError, MismatchError, OutputError
 from selftaught.tokenizer import files
 from selftaught.tokenizer.tokenizer import Tokenizer
@@ -124,6 +124,15 @@ def test_a_full_disk_leaves_the_old_model(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert same(loading.load(tmp_path / "m").model, model(seed=1))
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_model_that_was_read_stays_what_it_was_when_another_is_saved_in_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(mapped, "_MAPPED_BYTES", 1)
+    native.save(model(seed=1), TOKENIZER, tmp_path / "m")
+    first = loading.load(tmp_path / "m").model
+    native.save(model(seed=2, layers=1), TOKENIZER, tmp_path / "m")
+    assert same(first, model(seed=1))
+    assert same(loading.load(tmp_path / "m").model, model(seed=2, layers=1))
 
 
 def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
