@@ -15,6 +15,7 @@ import msgspec
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
+from selftaught.cli.making import make
 from selftaught.errors import UsageError
 from selftaught.evaluation.templates import ClassifySettings, parse_labels
 from selftaught.report.records import RESULTS_FILE, Score
@@ -88,19 +89,15 @@ def run(argv: Sequence[str]) -> None:
         raise UsageError(
             "texts from a pipe cannot be kept with a run", hint="Write them to a file, or leave out --out."
         )
-    inputs = {"model": command.model, "file": command.file}
-    with storage.run(
-        command.out, verb="classify", plan=command.settings, sources=resolved.sources, inputs=inputs
-    ) as opened:
-        if opened.finished:
-            console.line(f"{command.out} is finished")
-        else:
-            kept = _Kept(opened.path(UNFINISHED_FILE))
-            scores = _classified(command, kept.add, kept.rows, seconds=opened.record.seconds)
-            kept.finish(opened.path(CLASSIFIED_FILE))
-            storage.write_json(opened.path(RESULTS_FILE), scores)
-            for name in (CLASSIFIED_FILE, RESULTS_FILE):
-                opened.declare(name)
+
+    def work(opened: storage.Run) -> Sequence[str]:
+        kept = _Kept(opened.path(UNFINISHED_FILE))
+        scores = _classified(command, kept.add, kept.rows, seconds=opened.record.seconds)
+        kept.finish(opened.path(CLASSIFIED_FILE))
+        storage.write_json(opened.path(RESULTS_FILE), scores)
+        return CLASSIFIED_FILE, RESULTS_FILE
+
+    make(resolved, "classify", {"model": command.model, "file": command.file}, work)
     if command.json:
         console.result(storage.read_lines(command.out / CLASSIFIED_FILE, dict))
     _show(storage.read_json(command.out / RESULTS_FILE, list[Score]))

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from selftaught import console, settings, storage
 from selftaught.cli import words
 from selftaught.cli.corpus_commands import Build, Clean, Cluster, Dedup, Export, Extract, Fetch, Links, Local, Split
+from selftaught.cli.making import make
 from selftaught.corpus import documents, exporting, stages
 from selftaught.corpus.building import LINKS_FILE, PAGES, build_corpus, build_default, build_local
 from selftaught.corpus.submissions import require_files
@@ -139,17 +140,12 @@ def _cluster(argv: Sequence[str]) -> None:
 def _export(argv: Sequence[str]) -> None:
     resolved = settings.resolve(Export, argv, prog="selftaught corpus export")
     command = resolved.command
-    inputs = {"corpus": command.source}
-    with storage.run(
-        command.out, verb="corpus export", plan=command.settings, sources=resolved.sources, inputs=inputs
-    ) as opened:
-        if opened.finished:
-            console.line(f"{command.out} is finished")
-        else:
-            for name in exporting.export_corpus(command.source, command.out, command.settings):
-                opened.declare(name.relative_to(command.out).as_posix())
-            opened.declare(exporting.CARD_FILE)
-        made = sorted(opened.outputs())
+
+    def work(_: storage.Run) -> Sequence[str]:
+        made = exporting.export_corpus(command.source, command.out, command.settings)
+        return [*(path.relative_to(command.out).as_posix() for path in made), exporting.CARD_FILE]
+
+    made = make(resolved, "corpus export", {"corpus": command.source}, work)
     if command.json:
         console.result(made)
     else:
@@ -212,15 +208,12 @@ def _make(
     work: Callable[[], None],
     outputs: Sequence[str] = SIDES,
 ) -> None:
-    command = resolved.command
-    with storage.run(command.out, verb=verb, plan=command.settings, sources=resolved.sources, inputs=inputs) as opened:
-        if opened.finished:
-            console.line(f"{command.out} is finished")
-        else:
-            work()
-            for name in (documents.FUNNEL_FILE, documents.DROPS_FILE, *outputs):
-                opened.declare(name)
-    _show(command.out, json=command.json)
+    def work_and_name(_: storage.Run) -> Sequence[str]:
+        work()
+        return documents.FUNNEL_FILE, documents.DROPS_FILE, *outputs
+
+    make(resolved, verb, inputs, work_and_name)
+    _show(resolved.command.out, json=resolved.command.json)
 
 
 def _show(folder: Path, *, json: bool) -> None:

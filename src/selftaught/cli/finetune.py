@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
+from selftaught.cli.making import make
 from selftaught.errors import UsageError
 from selftaught.finetuning.plan import FinetuningPlan
 from selftaught.report.records import FINETUNED_FILE, FineTuned
@@ -50,30 +51,23 @@ def run(argv: Sequence[str]) -> None:
     own = command.own if OWN in command.tasks else None
     for name in command.tasks:  # what cannot be read is refused before a folder is made for it
         running.require_known(name, command.data, own)
-    given = {"model": command.model, "data": command.data, "lstm tokens": command.lstm_tokens}
+    inputs = {"model": command.model, "data": command.data, "lstm tokens": command.lstm_tokens}
     if own is not None:
-        given |= {"train": own.train, "dev": own.dev, "test": own.test}
-    with storage.run(
-        command.out,
-        verb="finetune",
-        plan=command.settings,
-        sources=resolved.sources,
-        inputs={name: path for name, path in given.items() if path is not None},
-        more=running.unfinished(command.tasks, plans, command.out),
-    ) as opened:
-        if opened.finished:
-            console.line(f"{command.out} is finished")
-        else:
-            running.finetune(
-                command.model,
-                command.tasks,
-                out=command.out,
-                data=command.data,
-                own=own,
-                plans=plans,
-                lstm_tokens=command.lstm_tokens,
-            )
-            opened.declare(FINETUNED_FILE)
+        inputs |= {"train": own.train, "dev": own.dev, "test": own.test}
+
+    def work(_: storage.Run) -> Sequence[str]:
+        running.finetune(
+            command.model,
+            command.tasks,
+            out=command.out,
+            data=command.data,
+            own=own,
+            plans=plans,
+            lstm_tokens=command.lstm_tokens,
+        )
+        return (FINETUNED_FILE,)
+
+    make(resolved, "finetune", inputs, work, more=running.unfinished(command.tasks, plans, command.out))
     _show(storage.read_json(command.out / FINETUNED_FILE, list[FineTuned]), json=command.json)
 
 

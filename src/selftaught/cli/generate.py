@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional, UseAppendAction
 
 from selftaught import console, settings, storage
+from selftaught.cli.making import make
 from selftaught.errors import INTERRUPTED, InputError, UsageError
 from selftaught.inference.rules import SamplingSettings
 from selftaught.report.records import SAMPLES_FILE, Sample
@@ -96,16 +97,13 @@ def run(argv: Sequence[str]) -> None:
             raise SystemExit(INTERRUPTED) from stopped
         return
     inputs = {"model": command.model, "draft": command.draft, "prompts": command.prompts, "corpus": command.corpus}
-    given = {name: path for name, path in inputs.items() if path is not None}
-    with storage.run(
-        command.out, verb="generate", plan=command.settings, sources=resolved.sources, inputs=given
-    ) as opened:
-        if opened.finished:
-            console.line(f"{command.out} is finished")
-        else:
-            storage.write_jsonl(opened.path(SAMPLES_FILE), _samples(command, _model(command)))
-            opened.declare(SAMPLES_FILE)
-            console.line(f"samples are in {command.out}")
+
+    def work(opened: storage.Run) -> Sequence[str]:
+        storage.write_jsonl(opened.path(SAMPLES_FILE), _samples(command, _model(command)))
+        console.line(f"samples are in {command.out}")
+        return (SAMPLES_FILE,)
+
+    make(resolved, "generate", inputs, work)
     if command.json:
         console.result(storage.read_lines(command.out / SAMPLES_FILE, dict))
 

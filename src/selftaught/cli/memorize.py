@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
+from selftaught.cli.making import make
 from selftaught.overlap.plan import MemorizeSettings
 from selftaught.report.overlap_records import COPIED_FILE, MEMORIZATION_FILE, OVERLAP_FILE, Memorization
 
@@ -36,20 +37,16 @@ def run(argv: Sequence[str]) -> None:
     """Measure what `argv` asks for."""
     resolved = settings.resolve(Memorize, argv, prog="selftaught memorize")
     command = resolved.command
-    inputs = {"model": command.model, "corpus": command.corpus}
-    with storage.run(
-        command.out, verb="memorize", plan=command.settings, sources=resolved.sources, inputs=inputs
-    ) as opened:
-        if opened.finished:
-            console.line(f"{command.out} is finished")
-        else:
-            from selftaught.overlap.memorization import measure_memorization
 
-            measure_memorization(
-                command.model, command.corpus, out=command.out, index=command.index, settings=command.settings
-            )
-            for name in (MEMORIZATION_FILE, OVERLAP_FILE, COPIED_FILE):
-                opened.declare(name)
+    def work(_: storage.Run) -> Sequence[str]:
+        from selftaught.overlap.memorization import measure_memorization
+
+        measure_memorization(
+            command.model, command.corpus, out=command.out, index=command.index, settings=command.settings
+        )
+        return MEMORIZATION_FILE, OVERLAP_FILE, COPIED_FILE
+
+    make(resolved, "memorize", {"model": command.model, "corpus": command.corpus}, work)
     _show(storage.read_json(command.out / MEMORIZATION_FILE, Memorization), command)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
+from selftaught.cli.making import make
 from selftaught.overlap.plan import IndexSettings, MergeSettings, OverlapSettings
 from selftaught.report.overlap_records import COPIED_FILE, OVERLAP_FILE, CopiedSpan, Overlap
 from selftaught.report.overlapping import TABLE_6_COLUMNS, table_6
@@ -67,17 +68,14 @@ def run(argv: Sequence[str]) -> None:
 def _index(argv: Sequence[str]) -> None:
     resolved = settings.resolve(Index, argv, prog="selftaught overlap index")
     command = resolved.command
-    inputs = {"text": command.text}
-    with storage.run(
-        command.out, verb="overlap index", plan=command.settings, sources=resolved.sources, inputs=inputs
-    ) as opened:
-        if opened.finished:
-            console.line(f"{command.out} is finished")
-        else:
-            from selftaught.overlap import indexing
 
-            indexing.filter_of(command.text, command.out, command.settings)
-            _declare(opened)
+    def work(_: storage.Run) -> Sequence[str]:
+        from selftaught.overlap import indexing
+
+        indexing.filter_of(command.text, command.out, command.settings)
+        return _filter_files()
+
+    make(resolved, "overlap index", {"text": command.text}, work)
     _show_filter(command.out, json=command.json)
 
 
@@ -85,24 +83,21 @@ def _merge(argv: Sequence[str]) -> None:
     resolved = settings.resolve(Merge, argv, prog="selftaught overlap merge")
     command = resolved.command
     inputs = {f"part {number}": path for number, path in enumerate(command.parts)}
-    with storage.run(
-        command.out, verb="overlap merge", plan=command.settings, sources=resolved.sources, inputs=inputs
-    ) as opened:
-        if opened.finished:
-            console.line(f"{command.out} is finished")
-        else:
-            from selftaught.overlap import indexing
 
-            indexing.merge(command.parts, command.out)
-            _declare(opened)
+    def work(_: storage.Run) -> Sequence[str]:
+        from selftaught.overlap import indexing
+
+        indexing.merge(command.parts, command.out)
+        return _filter_files()
+
+    make(resolved, "overlap merge", inputs, work)
     _show_filter(command.out, json=command.json)
 
 
-def _declare(opened: storage.Run) -> None:
+def _filter_files() -> Sequence[str]:
     from selftaught.overlap.parameters import BITS_FILE, PARAMETERS_FILE
 
-    opened.declare(BITS_FILE)
-    opened.declare(PARAMETERS_FILE)
+    return BITS_FILE, PARAMETERS_FILE
 
 
 def _show_filter(folder: Path, *, json: bool) -> None:
@@ -124,21 +119,15 @@ def _show_filter(folder: Path, *, json: bool) -> None:
 def _measure(argv: Sequence[str]) -> None:
     resolved = settings.resolve(OverlapVerb, argv, prog="selftaught overlap")
     command = resolved.command
-    inputs = {"corpus": command.corpus} | {f"test {number}": path for number, path in enumerate(command.tests)}
-    inputs |= {"data": command.data} if command.data else {}
-    with storage.run(
-        command.out, verb="overlap", plan=command.settings, sources=resolved.sources, inputs=inputs
-    ) as opened:
-        if opened.finished:
-            console.line(f"{command.out} is finished")
-        else:
-            from selftaught.overlap.measuring import measure_overlap
+    tests = {f"test {number}": path for number, path in enumerate(command.tests)}
 
-            measure_overlap(
-                command.corpus, command.tests, out=command.out, data=command.data, settings=command.settings
-            )
-            opened.declare(OVERLAP_FILE)
-            opened.declare(COPIED_FILE)
+    def work(_: storage.Run) -> Sequence[str]:
+        from selftaught.overlap.measuring import measure_overlap
+
+        measure_overlap(command.corpus, command.tests, out=command.out, data=command.data, settings=command.settings)
+        return OVERLAP_FILE, COPIED_FILE
+
+    make(resolved, "overlap", {"corpus": command.corpus, **tests, "data": command.data}, work)
     _show(command)
 
 

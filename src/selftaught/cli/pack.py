@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from selftaught import console, settings, storage
+from selftaught.cli.making import make
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +40,12 @@ def run(argv: Sequence[str]) -> None:
     from selftaught.tokenizer.tokenizer import Tokenizer
     from selftaught.tokens import packing, shards
 
-    with storage.run(
-        command.out,
-        verb="pack",
-        plan=command.settings,
-        sources=resolved.sources,
-        inputs={"corpus": command.corpus, "tokenizer": command.tokenizer},
-    ) as opened:
-        if opened.finished:
-            console.line(f"{command.out} is finished")
-        else:
-            tokenizer = Tokenizer.load(command.tokenizer)
-            index = packing.pack(command.corpus, tokenizer, command.out, shard_tokens=command.settings.shard_tokens)
-            for name in shards.files_of(index):
-                opened.declare(name)
+    def work(_: storage.Run) -> Sequence[str]:
+        tokenizer = Tokenizer.load(command.tokenizer)
+        index = packing.pack(command.corpus, tokenizer, command.out, shard_tokens=command.settings.shard_tokens)
+        return shards.files_of(index)
+
+    make(resolved, "pack", {"corpus": command.corpus, "tokenizer": command.tokenizer}, work)
     index = shards.read_index(command.out)
     if command.json:
         console.result(settings.as_document(index))
