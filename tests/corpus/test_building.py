@@ -46,7 +46,7 @@ def test_the_default_web_becomes_a_corpus_and_a_second_start_fetches_nothing(
     monkeypatch.setattr(
         standard_library, "submissions", lambda: [dict(row, score=max(3, int(str(row["score"])))) for row in chosen]
     )
-    rules = BuildSettings(heldout=0.3)
+    rules = BuildSettings(heldout=0.3, timeout_seconds=600)
     counts = {(row.stage, row.reason): row.count for row in build_default(tmp_path, settings=rules)}
     assert counts["links", "repost"] == counts["links", "wikipedia"] == counts["links", "media file"] == 1
     assert counts["fetch", "robots.txt"] == counts["fetch", "status 404"] == counts["fetch", "status 500"] == 1

@@ -30,7 +30,7 @@ from tests.corpus.test_stage_folders import HTML, prose
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning"
 )
-FAST, POLITE = ExtractionSettings(extractor="fast"), FetchSettings(first_pause_seconds=0.01)
+FAST, POLITE = ExtractionSettings(extractor="fast"), FetchSettings(first_pause_seconds=0.01, timeout_seconds=600)
 LAUNCHER = shutil.which("launch_pickled_pipeline", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or ""
 HOSTS = [f"h{number}.test" for number in range(6)]
 

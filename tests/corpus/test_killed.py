@@ -35,7 +35,7 @@ if __name__ == "__main__":
         storage.write_jsonl = wait_to_be_killed
     fetching._BATCH_LINKS = 4
     rules = building.BuildSettings(
-        heldout=0.3, per_host=1, concurrent=1, extraction=extraction.ExtractionSettings(extractor="fast")
+        heldout=0.3, timeout_seconds=600, per_host=1, concurrent=1, extraction=extraction.ExtractionSettings(extractor="fast")
     )
     building.build_corpus([sys.argv[1]], sys.argv[2], settings=rules, places={"HOST": ("127.0.0.1", int(sys.argv[3]))})
 """

@@ -16,6 +16,7 @@ from selftaught.corpus import documents, stages
 from selftaught.corpus.building import BuildSettings, build_corpus
 from selftaught.corpus.documents import Document, Drop
 from selftaught.corpus.finishing import SplitSettings
+from selftaught.corpus.politeness import FetchSettings
 from selftaught.errors import InputError, MismatchError
 from tests.corpus.test_fetching import HOST, Site
 
@@ -55,10 +56,10 @@ def test_stage_by_stage_is_the_same_as_all_at_once(
     places: dict[str, tuple[str, int]], submissions: Path, tmp_path: Path
 ) -> None:
     whole = tmp_path / "whole"
-    rows = build_corpus([submissions], whole, settings=BuildSettings(heldout=0.3), places=places)
+    rows = build_corpus([submissions], whole, settings=BuildSettings(heldout=0.3, timeout_seconds=600), places=places)
     folder = {name: tmp_path / name for name in ("links", "fetch", "again", "extract", "clean", "dedup", "split")}
     stages.collect_links([submissions], folder["links"])
-    stages.fetch_pages(folder["links"], folder["fetch"], places=places)
+    stages.fetch_pages(folder["links"], folder["fetch"], FetchSettings(timeout_seconds=600), places=places)
     stages.extract_documents([folder["fetch"]], folder["extract"])
     stages.clean_documents(folder["extract"], folder["clean"])
     stages.deduplicate_documents(folder["clean"], folder["dedup"])
