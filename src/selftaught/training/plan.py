@@ -32,7 +32,7 @@ class TrainingPlan:
     batch_size: int = 16
     """Examples in a step (GPT-1 paper, section 4.1: 64; GPT-2 paper, section 2.3: 512)."""
     micro_batch_size: int = field(default=16, metadata={"changeable": True})
-    """Examples computed at a time, less memory the fewer; the step is the same whatever it is, but for rounding."""
+    """Examples computed at a time, less memory the fewer; the step is the same but for rounding and the places of dropout."""
     optimizer: Literal["adamw", "muon"] = "adamw"
     """muon: Muon for the matrices of the blocks (Jordan et al. 2024, scaled as in Liu et al. 2025), AdamW for the rest."""
     momentum: float = 0.95
