@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from selftaught import compilation
+from selftaught.inference import compiled, reading
+from selftaught.model import kernels
 
+NEEDS_BFLOAT16 = pytest.mark.skipif(not torch.cpu.get_capabilities().get("avx512_bf16"), reason="needs AVX-512 BF16")
 SOURCE = """
 #ifdef _OPENMP
 #include <omp.h>
@@ -30,6 +34,13 @@ def refusing(folder: Path, monkeypatch: pytest.MonkeyPatch, flag: str) -> None:
     compiler.write_text(f'#!/bin/sh\ncase " $* " in *" {flag} "*) exit 1;; esac\nexec cc "$@"\n')
     compiler.chmod(0o755)
     monkeypatch.setenv("CC", str(compiler))
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@pytest.mark.parametrize("place", [compiled.SOURCE, reading.SOURCE, pytest.param(kernels.SOURCE, marks=NEEDS_BFLOAT16)])
+def test_our_own_sources_compile_where_there_is_a_compiler(place):
+    """Tests of what they compute are skipped where they cannot be compiled, so that a mistake in them would not be seen."""
+    assert compilation.library(place) is not None
 
 
 @pytest.mark.usefixtures("fresh")
