@@ -12,6 +12,7 @@ import torch
 
 from selftaught import console, storage
 from selftaught.checkpoint import loading
+from selftaught.cli.main import main
 from selftaught.errors import DivergedError
 from selftaught.report.records import LearningPoint
 from selftaught.tokens.batches import Batches
@@ -130,6 +131,14 @@ def test_too_many_in_a_row_are_divergence(tokens, tmp_path, monkeypatch):
     with pytest.raises(DivergedError, match="diverged at step 15"):
         pretrain(replace(plan(**LONG), skip_spikes=True), tokens=tokens, out=tmp_path)
     assert loading.checkpoints(tmp_path)[-1].name == "step-000014"
+
+
+def test_a_run_of_which_every_step_is_left_out_diverged_however_short_it_is(tokens, tmp_path, monkeypatch, capsys):
+    leaping(monkeypatch, set(range(9)), math.nan)
+    words = ["train", "--tokens", str(tokens), "--out", str(tmp_path / "run"), "--skip-spikes"]
+    words += "--steps 3 --warmup-steps 1 --layers 1 --channels 32 --heads 2 --context 16 --batch-size 4".split()
+    assert main(words) == DivergedError.exit_code
+    assert "diverged at step 3" in capsys.readouterr().err
 
 
 def test_the_progress_line_says_how_much_of_the_machine_is_used(tokens, tmp_path, monkeypatch, capsys):

@@ -202,7 +202,8 @@ class _Pretraining:
     def _report(self, result: StepResult, limit: float) -> None:
         """Say that a loss leapt. Raises DivergedError, after a checkpoint, where that is too much."""
         step, left_out = self.progress.step, self.progress.left_out
-        if (not result.finite and not self.plan.skip_spikes) or left_out + 1 >= spikes.MOST_IN_A_ROW:
+        most = min(spikes.MOST_IN_A_ROW, self.plan.steps)  # a run of which nothing was done has no result
+        if (not result.finite and not self.plan.skip_spikes) or left_out + 1 >= most:
             self._save()
             raise DivergedError(
                 f"training diverged at step {step + 1}",
