@@ -44,6 +44,22 @@ def test_help_imports_neither_torch_nor_numba(verb: str) -> None:
     assert "usage" in done.stdout
 
 
+@pytest.mark.parametrize("at", ["selftaught.compute", "rich", "selftaught.settings", "selftaught.cli.show"])
+def test_ctrl_c_during_imports_leaves_no_traceback(at: str) -> None:
+    code = (
+        "import runpy, sys\n"
+        "class Stopped:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {at!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stopped())\n"
+        "sys.argv[1:] = ['show']\n"
+        "runpy.run_module('selftaught', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == errors.INTERRUPTED
+    assert "Traceback" not in done.stderr
+
+
 OVERVIEWS = [[], ["--help"], ["--version"], ["tokenizer", "--help"], ["tokenizer", "learn", "-h"]]
 
 

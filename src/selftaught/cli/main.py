@@ -13,7 +13,12 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from types import FrameType
 
-from selftaught import compute, console, errors, settings
+from selftaught import errors
+
+try:
+    from selftaught import compute, console, settings
+except KeyboardInterrupt:  # Ctrl-C before there is anything to say or to save
+    raise SystemExit(errors.INTERRUPTED) from None
 
 LEASH = "SELFTAUGHT_LEASH"
 """Environment variable with the number of a pipe whose other end the starting process holds (see `hold_leash`)."""
