@@ -44,6 +44,7 @@ def test_a_limit_is_so_many_deviations_above_the_mean():
 
 
 LONG = {"steps": 36, "dropout": 0.0, "log_every": 1}
+SHORT = "--steps 3 --warmup-steps 1 --layers 1 --channels 32 --heads 2 --context 16 --batch-size 4"
 
 
 def test_a_spike_is_reported_and_trained_on(tokens, tmp_path, monkeypatch, capsys):
@@ -135,8 +136,7 @@ def test_too_many_in_a_row_are_divergence(tokens, tmp_path, monkeypatch):
 
 def test_a_run_of_which_every_step_is_left_out_diverged_however_short_it_is(tokens, tmp_path, monkeypatch, capsys):
     leaping(monkeypatch, set(range(9)), math.nan)
-    words = ["train", "--tokens", str(tokens), "--out", str(tmp_path / "run"), "--skip-spikes"]
-    words += "--steps 3 --warmup-steps 1 --layers 1 --channels 32 --heads 2 --context 16 --batch-size 4".split()
+    words = ["train", *SHORT.split(), "--tokens", str(tokens), "--out", str(tmp_path / "run"), "--skip-spikes"]
     assert main(words) == DivergedError.exit_code
     assert "diverged at step 3" in capsys.readouterr().err
 
