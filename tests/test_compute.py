@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 from pathlib import Path
 
@@ -82,7 +83,18 @@ def test_pages_of_a_mapped_file_are_let_go_and_read_again(tmp_path):
         assert _resident(mapped) == 0
     assert torch.equal(mapped, numbers)
     compute.drop_mapped_pages(numbers.data_ptr())  # no file's
-    assert torch.equal(mapped, numbers)
+    assert torch.equal(numbers, torch.arange(1_000_000))
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MAP_PRIVATE"), reason="memory of one's own cannot be mapped here")
+def test_memory_that_only_has_a_name_is_kept():
+    import torch
+
+    with open("/dev/zero", "r+b") as zeros:
+        memory = mmap.mmap(zeros.fileno(), 4 * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE)
+    numbers = torch.frombuffer(memory, dtype=torch.uint8).fill_(7)
+    compute.drop_mapped_pages(numbers.data_ptr())
+    assert numbers.eq(7).all()
 
 
 def _resident(tensor) -> int:

@@ -18,6 +18,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 """From malloc.h."""
 _MADV_HUGEPAGE, _LARGE_PAGE = 14, 1 << 21
 """From mman.h; the size of x86-64's and most ARM systems' large pages."""
+_NO_FILES = (b"/dev/zero", b"/anon_hugepage")
+"""Names that Linux gives to memory that has no file behind it: what it holds would be lost."""
 
 
 def keep_freed_memory() -> None:
@@ -61,9 +63,9 @@ def drop_mapped_pages(address: int) -> None:
     except OSError:
         return
     for region in regions:
-        places, _, _, _, inode = region.split(maxsplit=5)[:5]
+        places, _, _, _, inode, *name = region.split(maxsplit=5)
         start, end = (int(place, 16) for place in places.split(b"-"))
-        if start <= address < end and inode != b"0":
+        if start <= address < end and inode != b"0" and not b"".join(name).startswith(_NO_FILES):
             ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
 
