@@ -112,6 +112,12 @@ def test_small_batches_change_nothing(network: Transformer, monkeypatch: pytest.
     assert [one.tokens for one in complete(network, asked, DRAWN, stop=set())] == [one.tokens for one in together]
 
 
+def test_a_bias_counts_where_the_most_probable_token_is_taken(network: Transformer) -> None:
+    asked = [Asked(prompt=[1, 2, 3], limit=4, generator=generator(0))]
+    rules = SamplingSettings(temperature=0, logit_bias=((7, 100.0),))
+    assert list(complete(network, asked, rules, stop=set())[0].tokens) == [7] * 4
+
+
 @pytest.mark.parametrize("prompt", [[], list(range(CONTEXT + 1))])
 def test_prompts_that_do_not_fit_are_refused(network: Transformer, prompt: list[int]) -> None:
     with pytest.raises(UsageError, match="does not fit"):

@@ -190,6 +190,6 @@ def _grow(
 
 
 def _chosen(logits_NV: torch.Tensor, rules: SamplingSettings, generators: Sequence[torch.Generator]) -> list[int]:
-    if rules.temperature == 0:
+    if rules.greedy:
         return logits_NV.argmax(-1).tolist()
     return [choose(row_V, rules, generator) for row_V, generator in zip(logits_NV.cpu(), generators, strict=True)]
