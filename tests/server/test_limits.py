@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -9,6 +10,7 @@ import threading
 import time
 from types import SimpleNamespace
 
+import httpx2
 import pytest
 
 from selftaught.errors import UsageError
@@ -143,7 +145,14 @@ def test_late_bodies_are_refused():
         with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as late:
             late.sendall(f"POST /v1/completions HTTP/1.1\r\nhost: {host}\r\ncontent-length: 10\r\n\r\n{{".encode())
             assert late.recv(100).startswith(b"HTTP/1.1 408")
-        assert server.client.get("/healthz").status_code == 200
+        assert happens(lambda: answers(server))  # whose own head may be late on a busy machine
+
+
+def answers(server):
+    """Whether a new connection is answered."""
+    with contextlib.suppress(httpx2.TransportError):
+        return server.client.get("/healthz").status_code == 200
+    return False
 
 
 @pytest.mark.parametrize(
