@@ -78,7 +78,7 @@ def warn(text: str) -> None:
 def error(problem: SelftaughtError) -> None:
     """Write an error to standard error as one line; where that cannot be written either, the exit code has to tell it."""
     with suppress(OSError):
-        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"selftaught: {problem.line()}", style="red"))
+        _Screen(stderr=True, highlight=False, soft_wrap=True).print(Text(f"selftaught: {problem.line()}", style="red"))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:

@@ -58,7 +58,13 @@ def resolve(
     import tyro
 
     _name_positionals(kind)
-    command = tyro.cli(kind, args=list(argv), prog=prog, config=(tyro.conf.OmitArgPrefixes,))
+    try:
+        command = tyro.cli(kind, args=list(argv), prog=prog, config=(tyro.conf.OmitArgPrefixes,))
+    except OSError as problem:
+        if {"-h", "--help"}.intersection(argv):
+            raise
+        # What is wrong with the flags could not be told: the exit code has to.
+        raise SystemExit(UsageError.exit_code) from problem
     settings = getattr(command, "settings", None)
     if settings is None:
         return Resolved(command, {})

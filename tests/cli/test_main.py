@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -87,11 +88,29 @@ def test_help_on_a_full_disk_is_one_line_and_the_code_for_it(words: list[str]) -
     assert done.stderr == "selftaught: cannot write to standard output; got No space left on device\n"
 
 
+WRONG = {
+    "nonsense": errors.UsageError,
+    "show": errors.UsageError,
+    "show --nonsense": errors.UsageError,
+    "show /nonexistent": errors.InputError,
+}
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
-def test_an_error_that_cannot_be_told_keeps_its_code() -> None:
+@pytest.mark.parametrize("words", WRONG)
+def test_an_error_that_cannot_be_told_keeps_its_code(words: str) -> None:
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([sys.executable, "-m", "selftaught", "nonsense"], stderr=full, check=False)
-    assert done.returncode == errors.UsageError.exit_code
+        done = subprocess.run([sys.executable, "-m", "selftaught", *words.split()], stderr=full, check=False)
+    assert done.returncode == WRONG[words].exit_code
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_an_error_that_nobody_reads_keeps_its_code(words: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as unread:
+        done = subprocess.run([sys.executable, "-m", "selftaught", *words.split()], stderr=unread, check=False)
+    assert done.returncode == WRONG[words].exit_code
 
 
 @pytest.mark.parametrize("words", [["--help"], ["generate", "--help"]])
