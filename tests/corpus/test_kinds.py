@@ -52,6 +52,8 @@ PAGES = {
     "text with a colon": f'{{so to say}} "a": {SENTENCE}',
     "verses": "One, two\nThree, four, five\nSix\nSeven, eight\nNine\nTen\n",
     "nothing": "",
+    "text behind many blanks": "\n" * 5000 + SENTENCE,
+    "blanks": " " * 5000,
 }
 
 

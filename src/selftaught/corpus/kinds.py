@@ -71,7 +71,7 @@ def _roots_of_pages() -> frozenset[str]:
 def _is_table(text: str) -> bool:
     lines = [line for line in text[:_LOOKED_AT].splitlines() if line.strip()]
     if len(text) > _LOOKED_AT:
-        lines.pop()  # which may be half a line
+        lines = lines[:-1]  # which may be half a line
     return len(lines) >= _ROWS and any(_columns(lines, sign) >= _COLUMNS for sign in "\t,;|")
 
 
